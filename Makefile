@@ -1,0 +1,41 @@
+# Each target does all its own set-up: a virtual environment in .venv, with pip, from this checkout.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint types bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/engines: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing bakeoff and its engines into .venv (building llama.cpp takes minutes, once)"
+	@$(PIP) --editable '.[convert]'
+	@touch $@
+
+.venv/dev: .venv/engines tests/plugin/pyproject.toml
+	@echo "Installing the test tools into .venv"
+	@$(PIP) --editable '.[convert,dev]' --editable tests/plugin
+	@touch $@
+
+quickstart: .venv/engines  ## Compare three engines on one real model; writes runs/…/report.html
+	@$(BIN)/bakeoff run scenarios/quickstart.yaml
+
+test: .venv/dev  ## Run all tests, with the real engines on the real model
+	@$(BIN)/python -m pytest
+
+lint: .venv/dev  ## Check style (ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: .venv/dev  ## Check types (mypy strict)
+	@$(BIN)/mypy
+
+bench: .venv/dev  ## Measure the harness itself (pytest-benchmark); never fails by timing
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+clean:  ## Remove the virtual environment and caches; keeps runs/ and the model cache
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,231 @@
+"""ONNX Runtime GenAI: ONNX folders made by its model builder, on the CPU.
+
+What this engine does, where engines differ:
+
+- After an end-of-sequence token `generate_next_token` computes nothing and returns that token for
+  ever, at no cost. `min_length` avoids it by forbidding the token, which changes the text. Here
+  the loop appends the token itself instead, which evaluates it and goes on: forced length without
+  touching the logits.
+- Filters run in the order repetition penalty, temperature (with the softmax), top-k, top-p; the
+  penalty sees the whole sequence, prompt included. There is no min-p.
+- The engine reserves keys and values per request: for prompt plus `max_tokens`, not for the whole
+  context, which is only a bound here.
+- Threads are ONNX Runtime's intra-op threads, the calling one among them; they spin while idle
+  unless `session.intra_op.allow_spinning` is false. More of them than cores is very slow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from backends.api import (
+    Artifact,
+    Availability,
+    GenerationFailed,
+    LoadFailed,
+    LoadOptions,
+    Request,
+    Sampling,
+    Token,
+    Unavailable,
+    Unsupported,
+)
+
+REMEDY = "pip install 'bakeoff[onnx]'"
+SPINNING = "session.intra_op.allow_spinning"
+SEED_LIMIT = 2**31
+
+
+class OnnxGenAI:
+    """One ONNX folder in one onnxruntime-genai model; a generator per request."""
+
+    name = "onnx"
+    formats = frozenset({"onnx"})
+
+    def __init__(self) -> None:
+        self._og: Any = None
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._ends: frozenset[int] = frozenset()
+        self._vocab_size = 0
+        self._limit = 0
+        self._prefilled = 0
+
+    def probe(self) -> Availability:
+        """Version of GenAI, and of the ONNX Runtime whose library it loads."""
+        try:
+            og = _import()
+            build = {"commit": str(getattr(og, "__commit__", "unknown"))}
+            build["onnxruntime"], build["providers"] = _runtime()
+            build["telemetry"] = "disabled"
+            return Availability(version=og.__version__, build=build, devices=("cpu",))
+        except Unavailable as error:
+            return Availability(reason=error.reason, remedy=error.remedy)
+        except Exception as error:
+            return Availability(reason=f"onnxruntime-genai is broken: {error}", remedy=REMEDY)
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> None:
+        """Open the folder on the CPU provider, whatever provider it was built for."""
+        self.close()
+        og = _import()
+        session = _session_options(options)
+        described = artifact.path / "genai_config.json"
+        try:
+            model = json.loads(described.read_text("utf-8"))["model"]
+            trained, vocabulary = int(model["context_length"]), int(model["vocab_size"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LoadFailed(artifact.path, f"no usable genai_config.json: {error!r}") from error
+        if options.context > trained:
+            raise Unsupported(f"a context of {options.context}: the model is made for {trained}")
+        try:
+            config = og.Config(str(artifact.path))
+            config.clear_providers()
+            config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+            self._model = og.Model(config)
+            self._tokenizer = og.Tokenizer(self._model)
+        except Exception as error:
+            self.close()
+            raise LoadFailed(artifact.path, f"onnxruntime-genai cannot load it: {error}") from error
+        self._og = og
+        self._ends = frozenset(int(i) for i in self._tokenizer.eos_token_ids)
+        self._vocab_size, self._limit = vocabulary, options.context
+
+    def generate(self, request: Request) -> Iterator[Token]:
+        """One native step per token; nothing of an earlier request survives in a new generator."""
+        self._check(request)
+        search = _search(request)
+        try:
+            params = self._og.GeneratorParams(self._model)
+            params.set_search_options(**search)
+            generator = self._og.Generator(self._model, params)
+            stream = self._tokenizer.create_stream()
+            generator.append_tokens(list(request.prompt_ids))
+            self._prefilled = int(generator.token_count())
+            made: list[int] = []
+            shown: list[str] = []
+            stops = request.stop_ids | self._ends
+            while True:
+                generator.generate_next_token()
+                token = int(generator.get_next_tokens()[0])
+                made.append(token)
+                last = len(made) == request.max_tokens
+                last = last or (not request.force_length and token in stops)
+                text = stream.decode(token)
+                if last:
+                    text = self._rest(made, "".join(shown), text)
+                shown.append(text)
+                yield Token(token, text)
+                if last:
+                    return
+                if token in self._ends and generator.is_done():
+                    generator.append_tokens([token])
+        except RuntimeError as error:
+            raise GenerationFailed(f"onnxruntime-genai: {error}") from error
+
+    def close(self) -> None:
+        """Drop model and tokenizer; the engine frees them with the last reference."""
+        self._tokenizer = self._model = None
+
+    def tokenize(self, text: str) -> list[int]:
+        """Special tokens written out in the text are recognised."""
+        self._check_loaded()
+        return [int(i) for i in self._tokenizer.encode(text)]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Through the engine's own tokenizer, which leaves special tokens out."""
+        self._check_loaded()
+        return str(self._tokenizer.decode(list(ids))) if ids else ""
+
+    def claims(self) -> Mapping[str, float]:
+        """The generator's own token count after the prompt; the engine keeps no timings."""
+        return {"prefill_tokens": float(self._prefilled)}
+
+    def _rest(self, made: list[int], shown: str, text: str) -> str:
+        """The last token's text with what the stream still holds of a split character."""
+        whole = self.detokenize(made)
+        return whole[len(shown) :] if whole.startswith(shown + text) else text
+
+    def _check_loaded(self) -> None:
+        if self._model is None:
+            raise GenerationFailed("no model is loaded")
+
+    def _check(self, request: Request) -> None:
+        self._check_loaded()
+        if request.reuse_prefix:
+            raise Unsupported("reuse_prefix: a generator's cache ends with its request")
+        prompt, vocabulary = len(request.prompt_ids), self._vocab_size
+        if not prompt:
+            raise GenerationFailed("the prompt is empty: at least one token id is needed")
+        if request.max_tokens < 1:
+            raise GenerationFailed(f"max_tokens is {request.max_tokens}: at least 1 is needed")
+        if prompt + request.max_tokens > self._limit:
+            raise GenerationFailed(
+                f"{prompt} prompt tokens and {request.max_tokens} new ones exceed "
+                f"the context of {self._limit}"
+            )
+        # The engine itself takes a negative id for one counted from the vocabulary's end.
+        bad = [i for i in request.prompt_ids if not 0 <= i < vocabulary]
+        if bad:
+            raise GenerationFailed(f"token id {bad[0]} is outside the vocabulary of {vocabulary}")
+
+
+def _import() -> Any:
+    """The engine, with its telemetry off."""
+    try:
+        import onnxruntime_genai as og
+    except ImportError as error:
+        raise Unavailable(f"onnxruntime-genai is not installed ({error})", REMEDY) from error
+    except (OSError, RuntimeError) as error:
+        raise Unavailable(f"onnxruntime-genai does not load: {error}", REMEDY) from error
+    og.disable_telemetry_events()
+    return og
+
+
+def _runtime() -> tuple[str, str]:
+    """Version and providers of the installed onnxruntime, which GenAI loads its library from."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return "not installed as a package of its own", "unknown"
+    return onnxruntime.__version__, ", ".join(onnxruntime.get_available_providers())
+
+
+def _session_options(options: LoadOptions) -> dict[str, object]:
+    if options.device != "cpu":
+        raise Unsupported(f"device {options.device!r}: this adapter runs on cpu only")
+    if options.mmap is not None or options.mlock is not None:
+        raise Unsupported("mmap, mlock: onnxruntime offers no choice; leave them unset")
+    unknown = set(options.extra) - {SPINNING}
+    if unknown:
+        raise Unsupported(f"options {sorted(unknown)}: known is {SPINNING}")
+    session: dict[str, object] = {
+        "intra_op_num_threads": options.threads,
+        "inter_op_num_threads": 1,
+    }
+    if SPINNING in options.extra:
+        session[SPINNING] = "1" if options.extra[SPINNING] else "0"
+    return session
+
+
+def _search(request: Request) -> dict[str, object]:
+    """Every search option that bears on the result, so that genai_config.json decides nothing."""
+    sampling: Sampling = request.sampling
+    if sampling.min_p > 0.0:
+        raise Unsupported("min_p: onnxruntime-genai has no such filter; set it to 0")
+    if not sampling.greedy and not 0 <= sampling.seed < SEED_LIMIT:
+        raise Unsupported(f"seed {sampling.seed}: onnxruntime-genai takes 0 to {SEED_LIMIT - 1}")
+    return {
+        "max_length": len(request.prompt_ids) + request.max_tokens,
+        "min_length": 0,
+        "num_beams": 1,
+        "num_return_sequences": 1,
+        "no_repeat_ngram_size": 0,
+        "do_sample": not sampling.greedy,
+        "temperature": 1.0 if sampling.greedy else sampling.temperature,
+        "top_k": 1 if sampling.greedy else sampling.top_k,
+        "top_p": 1.0 if sampling.greedy else sampling.top_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "random_seed": sampling.seed if not sampling.greedy else 0,
+    }

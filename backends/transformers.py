@@ -1,0 +1,273 @@
+"""Hugging Face transformers on PyTorch: safetensors folders on the CPU.
+
+The loop is our own over `forward` with a DynamicCache: one token per step, cancelled by not asking
+for the next, and somewhat faster than `generate()`. Filters are transformers' own logits
+processors in `generate`'s order: repetition penalty (over the whole sequence, prompt included),
+temperature, top-k, top-p, min-p; the draw is from a torch generator seeded per request.
+
+Length is forced by not asking whether a token ends the sequence; the logits stay untouched. Keys
+and values take memory as the sequence grows: `context` is only a bound here.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from backends.api import (
+    Artifact,
+    Availability,
+    GenerationFailed,
+    LoadFailed,
+    LoadOptions,
+    Request,
+    Sampling,
+    Token,
+    Unavailable,
+    Unsupported,
+)
+
+REMEDY = "pip install 'bakeoff[transformers]'"
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+EXTRA = {"dtype", "attn_implementation"}
+
+
+class Transformers:
+    """One causal language model of an HF folder, run eagerly."""
+
+    name = "transformers"
+    formats = frozenset({"hf"})
+
+    def __init__(self) -> None:
+        self._torch: Any = None
+        self._library: Any = None
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._ends: frozenset[int] = frozenset()
+        self._vocab_size = 0
+        self._limit = 0
+        self._prefilled = 0
+
+    def probe(self) -> Availability:
+        """Versions of transformers and torch, and what does torch's arithmetic and threading."""
+        try:
+            torch, library = _import()
+            build = {
+                "torch": str(torch.__version__),
+                "cpu_capability": str(torch.backends.cpu.get_cpu_capability()),
+                "mkl": str(torch.backends.mkl.is_available()),
+                "onednn": str(torch.backends.mkldnn.is_available()),
+                "threading": _threading(torch),
+            }
+            return Availability(version=library.__version__, build=build, devices=("cpu",))
+        except Unavailable as error:
+            return Availability(reason=error.reason, remedy=error.remedy)
+        except Exception as error:
+            return Availability(reason=f"transformers is broken: {error}", remedy=REMEDY)
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> None:
+        """Open the folder; `dtype` auto, the default, means the weights' own type."""
+        self.close()
+        dtype, attention = _options(options)
+        torch, library = _import()
+        _set_threads(torch, options.threads)
+        path = artifact.path
+        if not (path / "config.json").is_file():
+            raise LoadFailed(path, "no Hugging Face folder (config.json is missing)")
+        local = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            self._tokenizer = library.AutoTokenizer.from_pretrained(path, **local)
+            self._model = library.AutoModelForCausalLM.from_pretrained(
+                path, dtype=dtype, attn_implementation=attention, use_safetensors=True, **local
+            ).eval()
+        except Exception as error:
+            self.close()
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise LoadFailed(path, f"transformers cannot load it: {reason}") from error
+        trained = getattr(self._model.config, "max_position_embeddings", None)
+        if trained is not None and options.context > trained:
+            self.close()
+            raise Unsupported(f"a context of {options.context}: the model is made for {trained}")
+        self._torch, self._library = torch, library
+        self._ends = _ends(self._model)
+        self._vocab_size = int(self._model.get_input_embeddings().num_embeddings)
+        self._limit = options.context
+
+    def generate(self, request: Request) -> Iterator[Token]:
+        """Prefill, then one forward pass per token. Inference mode never spans a yield."""
+        self._check(request)
+        torch, model = self._torch, self._model
+        ids = torch.empty((1, len(request.prompt_ids) + request.max_tokens), dtype=torch.long)
+        length = len(request.prompt_ids)
+        ids[0, :length] = torch.tensor(request.prompt_ids)
+        cache = self._library.DynamicCache(config=model.config)
+        pick = _picker(torch, self._library, request.sampling)
+        text = _Text(self.detokenize)
+        step = ids[:, :length]
+        while True:
+            try:
+                with torch.inference_mode():
+                    logits = model(
+                        input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1
+                    ).logits[:, -1]
+                    token = pick(ids[:, :length], logits)
+            except RuntimeError as error:
+                raise GenerationFailed(f"transformers: {error}") from error
+            if length == len(request.prompt_ids):
+                self._prefilled = int(cache.get_seq_length())
+            ids[0, length] = token
+            length += 1
+            last = length == ids.shape[1] or (
+                not request.force_length and (token in request.stop_ids or token in self._ends)
+            )
+            yield Token(token, text.add(token, last))
+            if last:
+                return
+            step = ids[:, length - 1 : length]
+
+    def close(self) -> None:
+        """Drop model and tokenizer, reference cycles included."""
+        self._model = self._tokenizer = None
+        gc.collect()
+
+    def tokenize(self, text: str) -> list[int]:
+        """Special tokens written out in the text are recognised."""
+        self._check_loaded()
+        return list(self._tokenizer(text)["input_ids"])
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Nothing is tidied up: the text is what the ids say."""
+        self._check_loaded()
+        return str(
+            self._tokenizer.decode(
+                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+
+    def claims(self) -> Mapping[str, float]:
+        """Length of the engine's own cache after the prompt; it keeps no timings."""
+        return {"prefill_tokens": float(self._prefilled)}
+
+    def _check_loaded(self) -> None:
+        if self._model is None:
+            raise GenerationFailed("no model is loaded")
+
+    def _check(self, request: Request) -> None:
+        self._check_loaded()
+        if request.reuse_prefix:
+            raise Unsupported("reuse_prefix: a request's cache ends with it")
+        prompt, vocabulary = len(request.prompt_ids), self._vocab_size
+        if not prompt:
+            raise GenerationFailed("the prompt is empty: at least one token id is needed")
+        if request.max_tokens < 1:
+            raise GenerationFailed(f"max_tokens is {request.max_tokens}: at least 1 is needed")
+        if prompt + request.max_tokens > self._limit:
+            raise GenerationFailed(
+                f"{prompt} prompt tokens and {request.max_tokens} new ones exceed "
+                f"the context of {self._limit}"
+            )
+        bad = [i for i in request.prompt_ids if not 0 <= i < vocabulary]
+        if bad:
+            raise GenerationFailed(f"token id {bad[0]} is outside the vocabulary of {vocabulary}")
+
+
+class _Text:
+    """Text by token: decodes a short window, and holds back while a character is incomplete."""
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._before: list[int] = []  # shown already; decides about spaces at the seam
+        self._pending: list[int] = []
+        self._shown = ""
+
+    def add(self, token: int, last: bool) -> str:
+        self._pending.append(token)
+        text = self._decode(self._before + self._pending)
+        if text.endswith("\ufffd") and not last:
+            return ""
+        new = text[len(self._shown) :]
+        self._before, self._pending = self._pending, []
+        self._shown = self._decode(self._before)
+        return new
+
+
+def _import() -> tuple[Any, Any]:
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise Unavailable(f"transformers or torch is not installed ({error})", REMEDY) from error
+    except (OSError, RuntimeError) as error:
+        raise Unavailable(f"transformers or torch does not load: {error}", REMEDY) from error
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return torch, transformers
+
+
+def _threading(torch: Any) -> str:
+    lines = [line.strip() for line in torch.__config__.parallel_info().splitlines()]
+    return next(
+        (li.split(":", 1)[1].strip() for li in lines if "parallel backend" in li), "unknown"
+    )
+
+
+def _options(options: LoadOptions) -> tuple[str, str | None]:
+    if options.device != "cpu":
+        raise Unsupported(f"device {options.device!r}: this adapter runs on cpu only")
+    if options.mmap is not None or options.mlock is not None:
+        raise Unsupported("mmap, mlock: transformers offers no choice; leave them unset")
+    unknown = set(options.extra) - EXTRA
+    if unknown:
+        raise Unsupported(f"options {sorted(unknown)}: known are {sorted(EXTRA)}")
+    dtype = str(options.extra.get("dtype", "auto"))
+    if dtype not in DTYPES:
+        raise Unsupported(f"dtype {dtype!r}: known are {', '.join(DTYPES)}")
+    return dtype, str(options.extra.get("attn_implementation", "sdpa"))
+
+
+def _set_threads(torch: Any, threads: int) -> None:
+    torch.set_num_threads(threads)
+    # Eager CPU code runs its operators one after the other. torch takes this only once a process.
+    if torch.get_num_interop_threads() != 1:
+        try:
+            torch.set_num_interop_threads(1)
+        except RuntimeError as error:
+            raise Unsupported(
+                f"threads: torch runs already with other inter-op threads: {error}"
+            ) from error
+
+
+def _ends(model: Any) -> frozenset[int]:
+    """End-of-sequence ids, which a model names once, many times, or not at all."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    ends = model.config.eos_token_id if ends is None else ends
+    if ends is None:
+        return frozenset()
+    return frozenset([ends] if isinstance(ends, int) else ends)
+
+
+def _picker(torch: Any, library: Any, sampling: Sampling) -> Callable[[Any, Any], int]:
+    """From the ids so far and the last logits, both (1, …), to the next id."""
+    chain = library.LogitsProcessorList()
+    if sampling.repetition_penalty != 1.0:
+        chain.append(library.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    if sampling.greedy:
+        return lambda ids, logits: int(chain(ids, logits).argmax())
+    if not 0 <= sampling.seed < 2**63:
+        raise Unsupported(f"seed {sampling.seed}: torch is given 0 to {2**63 - 1}")
+    chain.append(library.TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k > 0:
+        chain.append(library.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        chain.append(library.TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p > 0.0:
+        chain.append(library.MinPLogitsWarper(sampling.min_p))
+    generator = torch.Generator().manual_seed(sampling.seed)
+
+    def draw(ids: Any, logits: Any) -> int:
+        # In float32, whatever the weights are: half precision would tie many tokens.
+        probabilities = torch.softmax(chain(ids, logits.float()), dim=-1)
+        return int(torch.multinomial(probabilities, 1, generator=generator))
+
+    return draw

@@ -1,0 +1,232 @@
+"""The `bakeoff` command. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from harness import __version__, places
+from harness.errors import BakeoffError
+from harness.models.cli import app as models_app
+
+if TYPE_CHECKING:
+    from harness.plan import Overrides, Plan
+    from results.store import Run
+
+EXIT_CASES_FAILED = 3
+EXIT_INTERRUPTED = 130
+RUNS = Path("runs")
+
+app = typer.Typer(
+    name="bakeoff",
+    help="Compare local LLM engines honestly: same weights, same token ids, same sampling.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing rich would double the time of --help
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(models_app, name="models")
+
+ScenarioFile = Annotated[
+    Path, typer.Argument(help="A scenario file, or the name of a shipped one.")
+]
+BackendFilter = Annotated[
+    list[str] | None, typer.Option("--backend", "-b", help="Run this backend only; repeatable.")
+]
+ModelFilter = Annotated[
+    list[str] | None, typer.Option("--model", "-m", help="Run this model instead; repeatable.")
+]
+Trials = Annotated[int | None, typer.Option(min=1, max=10_000, help="Trials per case.")]
+
+
+def main() -> NoReturn:
+    """Entry point. Turns bakeoff's own errors into a message and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        places.check_install()
+        app()
+    except BakeoffError as error:
+        _say(f"error: {error}")
+        if error.remedy:
+            _say(f"  → {error.remedy}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"bakeoff {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def plan(
+    scenario: ScenarioFile,
+    backend: BackendFilter = None,
+    model: ModelFilter = None,
+    trials: Trials = None,
+) -> None:
+    """List the cases of a scenario, and what would be skipped and why. Runs nothing."""
+    from harness import console
+
+    console.show_plan(_plan(scenario, _overrides(backend, model, trials)))
+
+
+@app.command()
+def run(
+    scenario: Annotated[
+        Path | None, typer.Argument(help="A scenario file, or the name of a shipped one.")
+    ] = None,
+    backend: BackendFilter = None,
+    model: ModelFilter = None,
+    trials: Trials = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default: runs/<time>-<name>.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
+) -> None:
+    """Run a scenario: every trial in a fresh process, in random order; then report."""
+    from harness import console, session
+    from results import store
+
+    if (scenario is None) == (resume is None):
+        raise typer.BadParameter("give a SCENARIO, or --resume RUN")
+    if resume is not None and (backend or model or trials or out):
+        raise typer.BadParameter("--resume goes on as planned: no other options go with it")
+    screen = console.RunScreen()
+    try:
+        if resume is not None:
+            folder = resume
+            with screen.preparation() as say:
+                planned, assets = session.replan(_read(folder), say)
+        else:
+            assert scenario is not None
+            asked = _plan(scenario, _overrides(backend, model, trials))
+            folder = out or _folder(asked.scenario.name)
+            if folder.exists():
+                raise BakeoffError(
+                    f"{folder} exists", f"go on with it: bakeoff run --resume {folder}"
+                )
+            console.show_plan(asked, folder)
+            with screen.preparation() as say:
+                planned, assets = session.create(asked, folder, tuple(sys.argv[1:]), say)
+    except KeyboardInterrupt:
+        _say("interrupted before the first trial; nothing was written")
+        raise
+    try:
+        with screen.trials(len(planned.trials)):
+            session.execute(folder, planned, assets, screen)
+    except KeyboardInterrupt:
+        _report(folder, show=False)
+        _say(f"interrupted; go on with: bakeoff run --resume {folder}")
+        raise
+    _report(folder, show=True)
+    if any(record.status != "ok" for record in store.read(folder).records):
+        raise typer.Exit(EXIT_CASES_FAILED)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    formats: Annotated[
+        str, typer.Option("--format", help="html, csv, md, samples; comma-separated.")
+    ] = "html,csv,md",
+) -> None:
+    """Show a run and write its reports into the run folder."""
+    from reports import FILES
+
+    chosen = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
+    unknown = [name for name in chosen if name not in FILES]
+    if unknown:
+        raise BakeoffError(f"unknown format {unknown[0]!r}", f"formats: {', '.join(FILES)}")
+    _report(run, show=True, formats=chosen)
+
+
+@app.command()
+def backends() -> None:
+    """List every adapter: version and build facts, or what to do so that it can run."""
+    from harness import console
+    from harness.probe import probe
+    from harness.registry import adapters
+
+    for adapter in adapters().values():
+        console.show_probe(probe(adapter))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    from harness.scenario import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _plan(scenario: Path, overrides: Overrides) -> Plan:
+    from harness import plan as planning
+    from harness.registry import adapters
+    from harness.scenario import load
+
+    path = scenario
+    shipped = places.SCENARIOS / f"{scenario.name}.yaml"
+    if not path.exists() and path.parent == Path() and not path.suffix and shipped.exists():
+        path = shipped
+    return planning.make(load(path, lambda: list(adapters())), overrides)
+
+
+def _overrides(backend: list[str] | None, model: list[str] | None, trials: int | None) -> Overrides:
+    from harness.plan import Overrides
+
+    return Overrides(tuple(backend or ()), tuple(model or ()), trials)
+
+
+def _folder(name: str) -> Path:
+    from datetime import datetime
+
+    base = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    folder, number = base, 2
+    while folder.exists():
+        folder, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return folder
+
+
+def _read(folder: Path) -> Run:
+    from results.store import StoreError, read
+
+    try:
+        return read(folder)
+    except StoreError as error:
+        raise BakeoffError(str(error), "name a folder that bakeoff run made") from error
+
+
+def _report(folder: Path, *, show: bool, formats: tuple[str, ...] = ("html", "csv", "md")) -> None:
+    import reports
+    from harness import console
+
+    finished = _read(folder)
+    if show:
+        from reports import terminal
+
+        terminal.show(finished, console.out)
+    for path in reports.write(finished, formats, folder):
+        console.out.print(
+            f"{path.suffix[1:]:>5}  {path}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,41 @@
+"""The environment of workers: an allow-list, and fixed values for what engines read.
+
+Secrets never reach an engine, and an OMP_NUM_THREADS of the user's shell never reaches a number.
+"""
+
+from __future__ import annotations
+
+import os
+
+PASSED_ON = (
+    "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT",
+    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "XDG_CACHE_HOME",
+)  # fmt: skip
+
+FIXED = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONHASHSEED": "0",
+    "PYTHONIOENCODING": "utf-8",
+    "PYTHONUNBUFFERED": "1",
+}
+
+THREADS = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS",
+)  # fmt: skip
+
+
+def fixed(threads: int) -> dict[str, str]:
+    """The variables that bakeoff sets, the same for every engine; recorded with the run."""
+    return {**FIXED, **{name: str(threads) for name in THREADS}}
+
+
+def for_worker(threads: int) -> dict[str, str]:
+    """The whole environment of a worker."""
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {**passed, **fixed(threads)}

@@ -1,0 +1,270 @@
+"""From a scenario to cases and trials: what will run, in which order, and what can't and why."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness import host, models, registry
+from harness.errors import BadInput, Problem
+from harness.models import Manifest
+from harness.probe import Probe, probe
+from harness.scenario import BackendSettings, LoadedScenario, Scenario
+from harness.yaml_source import suggestion
+from results.records import Case, Status, Trial
+
+CONTEXT_STEP = 256
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says over the scenario. Empty means: as the scenario says."""
+
+    backends: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    trials: int | None = None
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a case cannot run; becomes its record without starting a worker."""
+
+    status: Status
+    reason: str
+    remedy: str | None
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    case: Case
+    settings: BackendSettings
+    manifest: Manifest
+    obstacle: Obstacle | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked scenario with everything decided: `trials` are in the order they will run."""
+
+    loaded: LoadedScenario
+    scenario: Scenario
+    overrides: Overrides
+    cases: tuple[PlannedCase, ...]
+    trials: tuple[Trial, ...]
+    probes: Mapping[str, Probe]
+    threads: int
+    context: int
+    warnings: tuple[str, ...] = field(default=())
+
+    def with_obstacles(self, obstacles: Mapping[tuple[str, str], Obstacle]) -> Plan:
+        """The same plan, where the named (model, artifact) pairs turned out not to be available."""
+        cases = tuple(
+            replace(c, obstacle=c.obstacle or obstacles.get((c.case.model, c.case.artifact)))
+            for c in self.cases
+        )
+        return replace(self, cases=cases, trials=_trials(cases, self.scenario))
+
+
+def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
+    """Decide everything that can be decided before anything is fetched. Raises BadInput."""
+    scenario = _overridden(loaded, overrides)
+    threads = scenario.plan.threads or host.physical_cores()
+    manifests = [_manifest(loaded, scenario, index) for index in range(len(scenario.models))]
+    context = scenario.plan.context or _context(scenario)
+    _check_context(loaded, scenario, manifests, context)
+    probes = _probes(scenario)
+    cases: list[PlannedCase] = []
+    for manifest in manifests:
+        for index, entry in enumerate(scenario.backends):
+            for name, settings in entry.items():
+                location = ("backends", index, name)
+                asked = probes[_probe_key(name, settings)]
+                artifacts = _artifacts(loaded, location, settings, manifest, asked)
+                shared = _shared_parameters(settings, threads, context)
+                for artifact in artifacts:
+                    cases += _cases(scenario, manifest, name, settings, artifact, shared, asked)
+    unique = {c.case.key: c for c in cases}
+    planned = tuple(unique.values())
+    usable = host.usable_cpus()
+    warnings = []
+    if threads > usable:
+        warnings.append(f"{threads} threads on {usable} usable CPUs: they will wait for each other")
+    return Plan(
+        loaded, scenario, overrides, planned, _trials(planned, scenario), probes, threads, context,
+        tuple(warnings),
+    )  # fmt: skip
+
+
+def _overridden(loaded: LoadedScenario, overrides: Overrides) -> Scenario:
+    scenario = loaded.scenario
+    changes: dict[str, Any] = {}
+    if overrides.backends:
+        known = registry.adapters()
+        for name in overrides.backends:
+            if name not in known:
+                raise BadInput(
+                    "--backend", [Problem(f"unknown backend {name!r}" + suggestion(name, known))]
+                )
+        kept = [
+            {name: settings}
+            for entry in scenario.backends
+            for name, settings in entry.items()
+            if name in overrides.backends
+        ]
+        have = {name for entry in kept for name in entry}
+        added = [
+            {n: BackendSettings.model_validate({})} for n in overrides.backends if n not in have
+        ]
+        changes["backends"] = kept + added
+    if overrides.models:
+        changes["models"] = list(overrides.models)
+    if overrides.trials is not None:
+        changes["plan"] = scenario.plan.model_copy(update={"trials": overrides.trials})
+    return scenario.model_copy(update=changes)
+
+
+def _manifest(loaded: LoadedScenario, scenario: Scenario, index: int) -> Manifest:
+    reference = scenario.models[index]
+    try:
+        return models.find(reference, loaded.path.parent)
+    except BadInput as error:
+        if scenario.models is not loaded.scenario.models or error.path != reference:
+            raise
+        reason = error.problems[0].reason
+        raise loaded.refuse(reason, ("models", index), error.remedy) from error
+
+
+def _context(scenario: Scenario) -> int:
+    longest: int = max(
+        p["prompt_tokens"] + p["output_tokens"] for m in scenario.measures for p in m.parameters()
+    )
+    return -(-longest // CONTEXT_STEP) * CONTEXT_STEP
+
+
+def _check_context(
+    loaded: LoadedScenario, scenario: Scenario, manifests: list[Manifest], context: int
+) -> None:
+    for index, entry in enumerate(scenario.measures):
+        for p in entry.parameters():
+            asked = p["prompt_tokens"] + p["output_tokens"]
+            if asked > context:
+                raise loaded.refuse(
+                    f"needs {p['prompt_tokens']} + {p['output_tokens']} = {asked} tokens, "
+                    f"plan.context holds {context}",
+                    ("measures", index, entry.name),
+                )
+            for manifest in manifests:
+                if asked > manifest.context_length:
+                    raise loaded.refuse(
+                        f"needs {p['prompt_tokens']} + {p['output_tokens']} = {asked} tokens, "
+                        f"the context of {manifest.id} holds {manifest.context_length}",
+                        ("measures", index, entry.name),
+                    )
+    for manifest in manifests:
+        if scenario.plan.context and scenario.plan.context > manifest.context_length:
+            raise loaded.refuse(
+                f"is {scenario.plan.context}, the context of {manifest.id} holds {manifest.context_length}",
+                ("plan", "context"),
+            )
+
+
+def _probe_key(name: str, settings: BackendSettings) -> str:
+    return name if settings.python is None else f"{name} ({settings.python})"
+
+
+def _probes(scenario: Scenario) -> dict[str, Probe]:
+    adapters = registry.adapters()
+    wanted = {
+        _probe_key(name, settings): (adapters[name], settings.python)
+        for entry in scenario.backends
+        for name, settings in entry.items()
+    }
+    return {key: probe(adapter, python) for key, (adapter, python) in wanted.items()}
+
+
+def _artifacts(
+    loaded: LoadedScenario,
+    location: tuple[str | int, ...],
+    settings: BackendSettings,
+    manifest: Manifest,
+    asked: Probe,
+) -> list[str]:
+    have = manifest.artifacts
+    if settings.artifacts is not None:
+        for position, name in enumerate(settings.artifacts):
+            where = (*location, "artifacts", position)
+            if name not in have:
+                raise loaded.refuse(
+                    f"{manifest.id} has no artifact {name!r}" + suggestion(name, have), where
+                )
+            if asked.formats is not None and have[name].format not in asked.formats:
+                raise loaded.refuse(
+                    f"{name!r} is {have[name].format}, {asked.name} reads {', '.join(asked.formats)}",
+                    where,
+                )
+        return list(dict.fromkeys(settings.artifacts))
+    if asked.formats is None:
+        return ["any"]
+    readable = [name for name, spec in have.items() if spec.format in asked.formats]
+    if not readable:
+        formats = ", ".join(asked.formats)
+        raise loaded.refuse(
+            f"{manifest.id} has no artifact that {asked.name} reads ({formats})", location
+        )
+    return readable
+
+
+def _shared_parameters(settings: BackendSettings, threads: int, context: int) -> dict[str, Any]:
+    return {
+        "context": context,
+        "threads": threads,
+        "device": settings.device,
+        "mmap": settings.mmap,
+        "mlock": settings.mlock,
+        "options": dict(settings.options),
+        "python": settings.python,
+    }
+
+
+def _cases(
+    scenario: Scenario,
+    manifest: Manifest,
+    backend: str,
+    settings: BackendSettings,
+    artifact: str,
+    shared: Mapping[str, Any],
+    asked: Probe,
+) -> list[PlannedCase]:
+    obstacle = None
+    if not asked.available:
+        obstacle = Obstacle("unsupported", str(asked.reason), asked.remedy)
+    return [
+        PlannedCase(
+            Case(manifest.id, backend, artifact, entry.name, {**parameters, **shared}),
+            settings,
+            manifest,
+            obstacle,
+        )
+        for entry in scenario.measures
+        for parameters in entry.parameters()
+    ]
+
+
+def _trials(cases: tuple[PlannedCase, ...], scenario: Scenario) -> tuple[Trial, ...]:
+    """Every case once per round, each round shuffled anew: drift hits all cases alike.
+
+    A case that cannot run has one trial, whose record says why.
+    """
+    order = random.Random(scenario.plan.seed)
+    trials: list[Trial] = []
+    for repetition in range(scenario.plan.trials):
+        block = [c for c in cases if c.obstacle is None or repetition == 0]
+        order.shuffle(block)
+        trials += [Trial(_trial_id(c.case, repetition), c.case, repetition) for c in block]
+    return tuple(trials)
+
+
+def _trial_id(case: Case, repetition: int) -> str:
+    return f"{case.backend}-{case.artifact}-{case.measure}-{case.key}-{repetition}"

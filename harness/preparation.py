@@ -1,0 +1,123 @@
+"""What a plan needs before its first trial: artifacts on disk, and prompts as token ids."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness import environment, models, prompts, registry, supervisor
+from harness.errors import BakeoffError, PrepareFailed
+from harness.models import Prepared
+from harness.plan import Obstacle, Plan, PlannedCase
+from harness.probe import packages
+from harness.prompts import PromptSpec
+from results.records import Prompt
+
+Assets = dict[tuple[str, str], Prepared]
+"""By model and artifact."""
+
+PromptNames = dict[str, dict[str, list[str]]]
+"""Digests of the prompts of a trial's requests, by model and by prompt length (as text)."""
+
+OnProgress = Callable[[str, float | None], None]
+
+
+def prepare(planned: Plan, on_progress: OnProgress) -> tuple[Plan, Assets]:
+    assets: Assets = {}
+    obstacles: dict[tuple[str, str], Obstacle] = {}
+    for case in planned.cases:
+        key = (case.case.model, case.case.artifact)
+        if case.obstacle or key in assets or key in obstacles:
+            continue
+        try:
+            assets[key] = models.prepare(case.manifest, case.case.artifact, on_progress)
+        except PrepareFailed as error:
+            reason = f"the artifact {case.case.artifact} could not be prepared: {error.reason}"
+            obstacles[key] = Obstacle("failed", reason, error.remedy)
+    return planned.with_obstacles(obstacles), assets
+
+
+def encode_prompts(
+    planned: Plan, assets: Assets, on_progress: OnProgress
+) -> tuple[list[Prompt], PromptNames, dict[str, str]]:
+    """Prompts of every length for every model, their digests by model and length, and by whom."""
+    requests = planned.scenario.plan.warmup + planned.scenario.plan.requests
+    built: dict[str, Prompt] = {}
+    names: PromptNames = {}
+    tokenizers: dict[str, str] = {}
+    for model in dict.fromkeys(c.case.model for c in planned.cases):
+        runnable = [c for c in planned.cases if c.case.model == model and c.obstacle is None]
+        if not runnable:
+            continue
+        lengths = sorted({int(c.case.parameters["prompt_tokens"]) for c in runnable})
+        specs = [PromptSpec(length, index) for length in lengths for index in range(requests)]
+        on_progress(f"{model}: encode prompts", None)
+        answers, tokenizers[model] = _encode(
+            prompts.texts(specs, requests), runnable, planned, assets
+        )
+        found = prompts.built(specs, answers)
+        names[model] = {
+            str(length): [found[PromptSpec(length, index)].digest for index in range(requests)]
+            for length in lengths
+        }
+        built |= {prompt.digest: prompt for prompt in found.values()}
+    return list(built.values()), names, tokenizers
+
+
+def _encode(
+    texts: list[tuple[str, int]], runnable: list[PlannedCase], planned: Plan, assets: Assets
+) -> tuple[list[Mapping[str, Any]], str]:
+    """Encode with the manifest's reference tokenizer, else with the first engine that can."""
+    reference = runnable[0].manifest.tokenizer
+    candidates = sorted(runnable, key=lambda c: c.case.artifact != reference)
+    tried: dict[tuple[str, str], str] = {}
+    for case in candidates:
+        key = (case.case.backend, case.case.artifact)
+        if key in tried:
+            continue
+        adapter = registry.adapters()[case.case.backend]
+        job = {
+            "job": "tokenize",
+            "backend": adapter.reference,
+            "packages": packages(adapter),
+            "artifact": job_artifact(assets[case.case.model, case.case.artifact]),
+            "options": job_options(case.case.parameters),
+            "texts": texts,
+        }
+        with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
+            outcome = supervisor.run(
+                job,
+                interpreter=case.settings.python or sys.executable,
+                environment=environment.for_worker(planned.threads),
+                log=Path(folder) / "worker.log",
+                limit_s=planned.scenario.plan.trial_time_limit_s,
+                watch_memory=False,
+            )
+        answers = outcome.of("tokens")
+        if len(answers) == len(texts) and outcome.end and outcome.end["status"] == "ok":
+            return list(
+                answers
+            ), f"{adapter.name} {(outcome.first('engine') or {}).get('version')}, {key[1]}"
+        tried[key] = str((outcome.end or {}).get("reason") or outcome.signal or "no answer")
+    why = "; ".join(
+        f"{backend} on {artifact}: {reason}" for (backend, artifact), reason in tried.items()
+    )
+    raise BakeoffError(
+        f"no engine of this scenario can encode the prompts: {why}",
+        "add a backend that can tokenize, such as transformers or llamacpp",
+    )
+
+
+def job_artifact(prepared: Prepared) -> dict[str, str]:
+    """The artifact as a job's JSON names it."""
+    return {**asdict(prepared.artifact), "path": str(prepared.artifact.path)}
+
+
+def job_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of LoadOptions, from a case's parameters."""
+    named = {k: parameters[k] for k in ("context", "threads", "device", "mmap", "mlock")}
+    return {**named, "extra": parameters["options"]}

@@ -1,0 +1,263 @@
+"""Run a plan: prepare what it needs, then every trial in a process of its own, in the drawn order.
+
+A run can be killed at any moment and resumed: a trial counts only once its record is on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from harness import (
+    __version__,
+    environment,
+    host,
+    plan,
+    preparation,
+    registry,
+    scenario,
+    supervisor,
+)
+from harness import trial as outcomes
+from harness.errors import BadInput, BakeoffError, Problem, RunFolderBusy
+from harness.plan import Obstacle, Overrides, Plan, PlannedCase
+from harness.preparation import Assets, OnProgress, PromptNames, job_artifact, job_options
+from harness.probe import packages
+from harness.yaml_source import parse
+from results import store
+from results.records import Budget, Prompt, Record, RunInfo, Trial
+from results.store import Run, Store
+
+MAX_ATTEMPTS = 2
+
+
+class Progress(Protocol):
+    """What a session tells while it runs trials."""
+
+    def started(self, trial: Trial, done: int, total: int) -> None: ...
+    def finished(self, record: Record) -> None: ...
+
+
+def create(
+    planned: Plan, folder: Path, command: tuple[str, ...], on_progress: OnProgress
+) -> tuple[Plan, Assets]:
+    """Prepare artifacts and prompts, then write the run folder. Nothing is written before that."""
+    planned, assets = preparation.prepare(planned, on_progress)
+    built, names, tokenizer = preparation.encode_prompts(planned, assets, on_progress)
+    facts = host.describe()
+    info = RunInfo(
+        id=folder.name,
+        bakeoff=__version__,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        scenario_name=planned.scenario.name,
+        scenario_description=planned.scenario.description,
+        scenario_text=planned.loaded.document.text,
+        scenario_sha256=planned.loaded.sha256,
+        seed=planned.scenario.plan.seed,
+        plan={
+            **planned.scenario.plan.model_dump(),
+            "threads": planned.threads,
+            "context": planned.context,
+            "overrides": asdict(planned.overrides),
+            "scenario_path": str(planned.loaded.path.resolve()),
+            "prompts": names,
+        },
+        trials=planned.trials,
+        artifacts=tuple(prepared.facts for prepared in assets.values()),
+        budgets=tuple(
+            Budget(metric, limit.max, limit.min)
+            for metric, limit in planned.scenario.budgets.items()
+        ),
+        host=facts,
+        fingerprint=host.fingerprint(facts),
+        tokenizer=tokenizer,
+        environment=environment.fixed(planned.threads),
+        engines={key: probe.facts() for key, probe in planned.probes.items()},
+    )
+    Store.create(folder, info, built)
+    return planned, assets
+
+
+def replan(run: Run, on_progress: OnProgress) -> tuple[Plan, Assets]:
+    """The plan of an existing run, made again. Refuses when what it would run has changed."""
+    path = Path(str(run.info.plan["scenario_path"]))
+    loaded = scenario.check(parse(run.info.scenario_text, path), lambda: list(registry.adapters()))
+    said = run.info.plan["overrides"]
+    overrides = Overrides(tuple(said["backends"]), tuple(said["models"]), said["trials"])
+    planned, assets = preparation.prepare(plan.make(loaded, overrides), on_progress)
+    changes = list(_changes(run.info, planned, assets))
+    if changes:
+        raise BadInput(
+            run.path,
+            [Problem(f"cannot be resumed, {change}") for change in changes],
+            "start a new run: numbers from before and after would not be comparable",
+        )
+    return planned, assets
+
+
+def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> None:
+    """Run every trial that has no record yet. KeyboardInterrupt leaves a run that can be resumed."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunFolderBusy(
+            f"another bakeoff is writing {folder}", "wait for it, or stop it"
+        ) from None
+    with lock:
+        writer = Store(folder)
+        writer.repair()
+        run = store.read(folder)
+        cases = {c.case.key: c for c in planned.cases}
+        attempts = writer.attempts()
+        missing = set(run.missing)
+        known = {prompt.digest: prompt for prompt in run.prompts}
+        limit = planned.scenario.plan.run_time_limit_s
+        began = time.monotonic()
+        done = len(run.info.trials) - len(missing)
+        for trial in run.info.trials:
+            if trial.id not in missing:
+                continue
+            if limit is not None and time.monotonic() - began > limit:
+                raise BakeoffError(
+                    f"the run's time limit of {limit:g} s is over, "
+                    f"{len(run.info.trials) - done} trials are left",
+                    f"go on with: bakeoff run --resume {folder}",
+                )
+            case = cases[trial.case.key]
+            progress.started(trial, done, len(run.info.trials))
+            before = attempts.get(trial.id, 0)
+            if case.obstacle is not None:
+                record = _without_worker(trial, case.obstacle, before)
+            elif before >= MAX_ATTEMPTS:
+                reason = (
+                    f"bakeoff itself was killed {before} times during this trial; not tried again"
+                )
+                record = _without_worker(trial, Obstacle("crashed", reason, "see logs/"), before)
+            else:
+                record = _run(
+                    writer,
+                    trial,
+                    before,
+                    case,
+                    planned,
+                    assets,
+                    _request_ids(run.info, trial, known),
+                )
+            writer.append(record)
+            done += 1
+            progress.finished(record)
+
+
+def _run(
+    writer: Store,
+    trial: Trial,
+    before: int,
+    case: PlannedCase,
+    planned: Plan,
+    assets: Assets,
+    requests: list[dict[str, Any]],
+) -> Record:
+    writer.start(trial.id, before)
+    log, outputs = writer.log(trial.id), writer.outputs(trial.id)
+    log.unlink(missing_ok=True)
+    if trial.case.parameters.get("page_cache") == "warm":
+        _read_through(assets[trial.case.model, trial.case.artifact].artifact.path)
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    with outputs.open("w", encoding="utf-8") as texts:
+
+        def keep(message: supervisor.Message) -> None:
+            if message["kind"] == "sample":
+                index = message.get("sample", {}).get("index")
+                texts.write(json.dumps({"sample": index, "text": message.get("text")}) + "\n")
+                texts.flush()
+
+        try:
+            outcome = supervisor.run(
+                _job(trial, case, planned, assets, requests),
+                interpreter=case.settings.python or sys.executable,
+                environment=environment.for_worker(planned.threads),
+                log=log,
+                limit_s=planned.scenario.plan.trial_time_limit_s,
+                on_message=keep,
+            )
+        except KeyboardInterrupt:
+            writer.give_up(trial.id)
+            raise
+    return outcomes.record(trial, before, started_at, outcome)
+
+
+def _job(
+    trial: Trial, case: PlannedCase, planned: Plan, assets: Assets, requests: list[dict[str, Any]]
+) -> dict[str, Any]:
+    adapter = registry.adapters()[trial.case.backend]
+    settings = planned.scenario.plan
+    return {
+        "job": "trial",
+        "backend": adapter.reference,
+        "packages": packages(adapter),
+        "artifact": job_artifact(assets[trial.case.model, trial.case.artifact]),
+        "options": job_options(trial.case.parameters),
+        "measure": trial.case.measure,
+        "parameters": dict(trial.case.parameters),
+        "warmup": settings.warmup,
+        "requests": settings.requests,
+        "prompts": requests,
+    }
+
+
+def _without_worker(trial: Trial, obstacle: Obstacle, attempt: int) -> Record:
+    return Record(
+        trial=trial.id,
+        case=trial.case,
+        repetition=trial.repetition,
+        attempt=attempt,
+        status=obstacle.status,
+        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        wall_s=0.0,
+        reason=obstacle.reason,
+        remedy=obstacle.remedy,
+    )
+
+
+def _request_ids(info: RunInfo, trial: Trial, known: Mapping[str, Prompt]) -> list[dict[str, Any]]:
+    names: PromptNames = info.plan["prompts"]
+    length = str(trial.case.parameters["prompt_tokens"])
+    digests = names.get(trial.case.model, {}).get(length, [])
+    return [{"digest": d, "ids": list(known[d].ids)} for d in digests]
+
+
+def _read_through(path: Path) -> None:
+    """Read the artifact's files once, so that the page cache holds what fits of them."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        with file.open("rb", buffering=0) as handle:
+            while handle.read(1 << 22):
+                pass
+
+
+def _changes(info: RunInfo, planned: Plan, assets: Assets) -> list[str]:
+    changes: list[str] = []
+    if {t.id for t in info.trials} != {t.id for t in planned.trials}:
+        changes.append("the scenario, its models or the installed engines give other trials now")
+    for key, probe in planned.probes.items():
+        before = info.engines.get(key, {})
+        if before.get("version") != probe.version:
+            changes.append(f"{key} was {before.get('version')} and is {probe.version} now")
+    digests = {(f.model, f.artifact): f.sha256 for f in info.artifacts}
+    for (model, artifact), prepared in assets.items():
+        if digests.get((model, artifact)) not in (None, prepared.facts.sha256):
+            changes.append(f"the artifact {artifact} of {model} has changed")
+    now = host.fingerprint(host.describe())
+    if now != info.fingerprint:
+        changes.append(f"it was made on another machine ({info.fingerprint}, this is {now})")
+    return changes

@@ -1,0 +1,122 @@
+"""One job in one process: probe an engine, tokenize with it, or run a trial."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import resource
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from backends.api import (
+    Artifact,
+    Backend,
+    BackendError,
+    LoadOptions,
+    Tokenizes,
+    Unavailable,
+    Unsupported,
+)
+from harness.worker.channel import Channel, die_with_parent
+from harness.worker.measures import MEASURES
+
+ABILITIES = {"tokenizes": "Tokenizes", "renders_chat": "RendersChat", "scores": "Scores"}
+
+
+def main(job: Mapping[str, Any], descriptor: int, started_ns: int) -> None:
+    """Do the job; the last message is always `end`, unless the process dies."""
+    channel = Channel(descriptor)
+    die_with_parent()
+    channel.send("started", at_ns=started_ns, python=platform.python_version())
+    try:
+        _work(job, channel)
+    except (Unavailable, Unsupported) as error:
+        channel.send("end", status="unsupported", reason=error.reason, remedy=error.remedy)
+    except BackendError as error:
+        channel.send("end", status="failed", reason=error.reason, remedy=error.remedy)
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"
+        channel.send("end", status="failed", reason=reason[:2000], remedy=None)
+    else:
+        channel.send("end", status="ok", reason=None, remedy=None)
+
+
+def _work(job: Mapping[str, Any], channel: Channel) -> None:
+    started = perf_counter_ns()
+    backend = _adapter(job["backend"])
+    availability = backend.probe()
+    channel.send("span", name="import", start_ns=started, end_ns=perf_counter_ns())
+    channel.send(
+        "engine",
+        version=availability.version,
+        build={str(k): str(v)[:500] for k, v in availability.build.items()},
+        devices=[str(d) for d in availability.devices],
+        formats=sorted(backend.formats),
+        reason=availability.reason,
+        remedy=availability.remedy,
+    )
+    if job["job"] == "probe":
+        return
+    if not availability.available:
+        raise Unavailable(str(availability.reason), availability.remedy)
+    artifact = Artifact(**{**job["artifact"], "path": Path(job["artifact"]["path"])})
+    opened = perf_counter_ns()
+    backend.load(artifact, LoadOptions(**job["options"]))
+    channel.send("span", name="open", start_ns=opened, end_ns=perf_counter_ns())
+    try:
+        if job["job"] == "tokenize":
+            _tokenize(backend, job, channel)
+        else:
+            began = perf_counter_ns()
+            try:
+                MEASURES[job["measure"]](backend, job, channel)
+            finally:
+                channel.send("span", name=job["measure"], start_ns=began, end_ns=perf_counter_ns())
+    finally:
+        channel.send("conditions", conditions=_conditions())
+        closing = perf_counter_ns()
+        backend.close()
+        channel.send("span", name="close", start_ns=closing, end_ns=perf_counter_ns())
+
+
+def _adapter(reference: str) -> Backend:
+    module, _, name = reference.partition(":")
+    backend: Backend = getattr(importlib.import_module(module), name)()
+    return backend
+
+
+def _tokenize(backend: Backend, job: Mapping[str, Any], channel: Channel) -> None:
+    """Token ids of texts, each cut to `tokens` ids, with the text of what is left."""
+    if not isinstance(backend, Tokenizes):
+        raise Unsupported("the engine gives no access to its tokenizer")
+    for text, limit in job["texts"]:
+        ids = backend.tokenize(text)[:limit]
+        channel.send("tokens", ids=[int(i) for i in ids], text=backend.detokenize(ids))
+
+
+def _conditions() -> dict[str, Any]:
+    """The conditions that this process really ran under, seen from inside, after the work."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    conditions: dict[str, Any] = {
+        "cpu_user_s": usage.ru_utime,
+        "cpu_system_s": usage.ru_stime,
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
+    }
+    if sys.platform == "linux":
+        conditions["affinity"] = sorted(os.sched_getaffinity(0))
+        conditions["threads"] = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+        # Not ru_maxrss: Linux lets it inherit the high-water mark of the parent that forked us.
+        status = Path("/proc/self/status").read_text()
+        kib = next(
+            (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), None
+        )
+        conditions["peak_rss"] = int(kib) * 1024 if kib else None
+    else:
+        conditions["peak_rss"] = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return conditions

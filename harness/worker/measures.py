@@ -1,0 +1,82 @@
+"""What each measure does with a loaded backend. Sends a sample as soon as its timing has ended."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+from typing import Any
+
+from backends.api import Backend, Claims, GenerationFailed, Request, Sampling, Token
+from harness.worker.channel import Channel
+
+Job = Mapping[str, Any]
+
+
+def load(backend: Backend, job: Job, channel: Channel) -> None:
+    """The first token after loading: pays for page faults and whatever is set up lazily."""
+    _sample(backend, job, channel, index=0, warmup=False)
+
+
+def generate(backend: Backend, job: Job, channel: Channel) -> None:
+    """Warm-up requests, then timed ones. Each has a prompt of its own."""
+    for index in range(job["warmup"] + job["requests"]):
+        _sample(backend, job, channel, index=index, warmup=index < job["warmup"])
+
+
+MEASURES: dict[str, Callable[[Backend, Job, Channel], None]] = {"load": load, "generate": generate}
+
+
+def _sample(backend: Backend, job: Job, channel: Channel, *, index: int, warmup: bool) -> None:
+    parameters, prompt = job["parameters"], job["prompts"][index]
+    sampling = Sampling(**parameters.get("sampling", {}))
+    request = Request(
+        prompt_ids=tuple(prompt["ids"]),
+        max_tokens=parameters["output_tokens"],
+        force_length=True,
+        sampling=Sampling(**{**parameters["sampling"], "seed": sampling.seed + index})
+        if not sampling.greedy
+        else sampling,
+        reuse_prefix=parameters.get("reuse_prefix", False),
+    )
+    stamps: list[int] = []
+    tokens: list[Token] = []
+    gc.collect()
+    submitted = perf_counter_ns()
+    for token in backend.generate(request):
+        stamps.append(perf_counter_ns())
+        tokens.append(token)
+    done = perf_counter_ns()
+    claims = (
+        {k: float(v) for k, v in backend.claims().items()} if isinstance(backend, Claims) else {}
+    )
+    channel.send(
+        "sample",
+        sample={
+            "index": index,
+            "warmup": warmup,
+            "prompt": prompt["digest"],
+            "prompt_tokens": len(request.prompt_ids),
+            "submitted_ns": submitted,
+            "token_ns": stamps,
+            "token_ids": [int(token.id) for token in tokens],
+            "done_ns": done,
+            "claims": claims,
+        },
+        text="".join(token.text for token in tokens),
+    )
+    _check_work(request, tokens, claims)
+
+
+def _check_work(request: Request, tokens: list[Token], claims: Mapping[str, float]) -> None:
+    """The engine must have done the work that the request asked for."""
+    if len(tokens) != request.max_tokens:
+        raise GenerationFailed(
+            f"asked for exactly {request.max_tokens} tokens, the engine gave {len(tokens)}"
+        )
+    evaluated = claims.get("prefill_tokens")
+    if evaluated is not None and not request.reuse_prefix and evaluated < len(request.prompt_ids):
+        raise GenerationFailed(
+            f"the engine evaluated {evaluated:.0f} of {len(request.prompt_ids)} prompt tokens: "
+            "it reused a cached prefix"
+        )

@@ -1,0 +1,136 @@
+"""CSV, tidy and safe to open in a spreadsheet.
+
+`report.csv` has one row per case and metric, those without a value too (`value` is then empty),
+so that a failed case is a row and not a gap. `samples.csv` has one row per request.
+Numbers are full precision in the metric's own unit. Columns stay in this order; new ones are
+added at the end.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from reports import numbers
+from reports.untrusted import one_line
+from reports.view import Report
+from results import frame, metrics
+from results.store import Run
+
+#: `low`, `high`: interval at `level`; empty with one trial. `n`: trials that gave a value.
+#: planned = ok + failed + timeout + crashed + unsupported + missing. `weights_group`: rows of
+#: one workload with the same letter hold the same weights. `budget`: met, missed, unknown or
+#: empty where there is none. `reason`: of the case's first failure.
+CASE_COLUMNS = (
+    "run", "model", "backend", "engine_version", "artifact", "format", "precision",
+    "weights_group", "weights", "measure", "parameters", "metric", "unit", "better", "value",
+    "low", "high", "level", "n", "method", "planned", "ok", "failed", "timeout", "crashed",
+    "unsupported", "missing", "budget", "reason", "remedy",
+)  # fmt: skip
+
+#: As in `results.frame`; token ids stay in the run folder.
+SAMPLE_COLUMNS = (
+    "run", "trial", "status", "model", "backend", "engine_version", "artifact", "precision",
+    "measure", "parameters", "repetition", "attempt", "sample", "warmup", "prompt_digest",
+    "sent_tokens", "received_tokens", "ttft_ms", "ttft_reused_prefix_ms", "prefill_tok_s",
+    "tpot_ms", "decode_tok_s", "e2e_ms", "peak_rss_bytes", "peak_pss_bytes",
+)  # fmt: skip
+
+#: What a spreadsheet takes for the start of a formula, full-width forms included.
+_FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+
+def guard(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: an apostrophe goes before one.
+
+    Looks past spaces and invisible characters, which spreadsheets drop before they look.
+    """
+    for character in text:
+        if character in _FORMULA:
+            return f"'{text}"
+        if not (character.isspace() or unicodedata.category(character) in ("Cf", "Cc")):
+            return text
+    return text
+
+
+def cases(run: Run, report: Report) -> str:
+    """`report.csv`."""
+    return _csv(CASE_COLUMNS, _case_rows(run, report))
+
+
+def samples(run: Run) -> str:
+    """`samples.csv`."""
+    data = frame.of(run)
+    parameters = {record.trial: _json(record.case.parameters) for record in run.records}
+    columns = [
+        data["trial"].map(parameters) if name == "parameters" else data[name]
+        for name in SAMPLE_COLUMNS
+    ]
+    plain = [column.astype(object).where(column.notna(), None).tolist() for column in columns]
+    return _csv(SAMPLE_COLUMNS, zip(*plain, strict=True))
+
+
+def _case_rows(run: Run, report: Report) -> Iterator[Sequence[object]]:
+    for table in report.tables:
+        for section in table.sections:
+            for row in section.rows:
+                summary = row.summary
+                case, facts, counts = summary.case, summary.facts, summary.counts
+                versions = dict.fromkeys(e.version or "" for e in summary.engines)
+                verdicts = {v.budget.metric: v.verdict for v in summary.budgets}
+                failure = summary.failure
+                for metric in metrics.applicable(case):
+                    found = summary.estimates.get(metric.name)
+                    yield (
+                        run.info.id,
+                        case.model,
+                        case.backend,
+                        " / ".join(versions),
+                        case.artifact,
+                        facts.format if facts else None,
+                        facts.precision if facts else None,
+                        section.letter,
+                        facts.weights if facts else None,
+                        case.measure,
+                        _json(case.parameters),
+                        metric.name,
+                        metric.unit,
+                        metric.better,
+                        found.value if found else None,
+                        found.low if found else None,
+                        found.high if found else None,
+                        found.level if found else None,
+                        found.n if found else 0,
+                        found.method if found else None,
+                        counts.planned,
+                        *(number for _, number in counts.by_status()),
+                        verdicts.get(metric.name),
+                        failure.reason if failure else None,
+                        failure.remedy if failure else None,
+                    )
+
+
+def _csv(columns: Sequence[str], rows: Iterator[Sequence[object]] | zip[tuple[object, ...]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\r\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_field(value) for value in row])
+    return file.getvalue()
+
+
+def _field(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return numbers.plain(value)
+    return guard(one_line(value, 2000))
+
+
+def _json(parameters: object) -> str:
+    return json.dumps(parameters, sort_keys=True, default=str)

@@ -1,0 +1,146 @@
+"""Markdown for a pull request or a job summary (GitHub's flavour of it)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from reports.tables import Row, Table
+from reports.view import Report
+
+#: Everything that can start Markdown or HTML inside a line; numeric entities show it as text,
+#: in tables too, where a backslash would not save a pipe inside code.
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>()#+!|~&@$:]")
+
+_MARKS = {"met": " ✓", "missed": " ✗ budget missed", "unknown": ""}
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no mention, no autolink."""
+    shown = _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text.replace("\n", " "))
+    return shown.replace("www.", "www&#46;")
+
+
+def render(report: Report) -> str:
+    """`report.md`."""
+    return "\n".join(_lines(report)).rstrip() + "\n"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"# {escape(report.title)}"
+    yield ""
+    if report.description:
+        yield from (escape(report.description), "")
+    yield (
+        f"{escape(', '.join(report.models))} · {report.trials} · {escape(report.created_at)} · "
+        f"bakeoff {escape(report.bakeoff)}"
+    )
+    yield ""
+    yield from _bullets(
+        "In short",
+        (
+            f"**{escape(h.where)}**: {escape(' '.join(s.text for s in h.statements))}"
+            for h in report.headlines
+        ),
+    )
+    yield from _bullets("Caveats", map(escape, report.caveats))
+    for table in report.tables:
+        yield from _table(table)
+    yield from _bullets(
+        "What is comparable with what",
+        map(escape, (*report.weights, *report.weight_notes)),
+    )
+    yield from _bullets("Budgets", _budgets(report))
+    yield from _bullets("Failures", _failures(report))
+    yield from _pairs("Machine", (("fingerprint", report.fingerprint), *report.host))
+    yield from _pairs("Engines and software", (*report.engines, *report.software))
+    yield from _artifacts(report)
+    yield from ("## How to reproduce", "", _code(report.command), "")
+    yield from (f"Seed {report.seed}; scenario sha256 {escape(report.scenario_sha256)}:", "")
+    yield from (_code(report.scenario), "")
+    yield from _bullets(
+        "What the numbers mean",
+        (
+            f"**{escape(m.name)}** ({m.unit}): {escape(m.definition)} {escape(m.formula)}."
+            for m in report.definitions
+        ),
+    )
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield f"## {escape(table.title)}"
+    yield ""
+    head = ("engine, artifact", "weights", "ok", *(escape(m.title) for m in table.columns))
+    yield _row(head)
+    yield _row(("---", "---", "---:", *("---:" for _ in table.columns)))
+    for section in table.sections:
+        for row in section.rows:
+            yield _row(
+                (
+                    escape(row.name),
+                    section.letter,
+                    row.ok,
+                    *(_cell(row, m.name) for m in table.columns),
+                )
+            )
+    yield ""
+    for section in table.sections:
+        for caveat in section.caveats:
+            yield f"- {escape(caveat)}"
+    yield ""
+
+
+def _cell(row: Row, metric: str) -> str:
+    cell = row.cells.get(metric)
+    return "" if cell is None else escape(cell.text) + _MARKS.get(cell.verdict or "", "")
+
+
+def _budgets(report: Report) -> Iterator[str]:
+    for line in report.budgets:
+        text = f"**{escape(line.metric)}** {escape(line.limit)}: met by {line.met}"
+        if line.missed:
+            text += f"; missed by {escape('; '.join(line.missed))}"
+        if line.unknown:
+            text += f"; unknown, as there is no value: {escape('; '.join(line.unknown))}"
+        yield text
+
+
+def _failures(report: Report) -> Iterator[str]:
+    for line in report.failures:
+        text = (
+            f"**{escape(line.case)}** ({escape('; '.join(line.tasks))}), {line.count} "
+            f"({escape(line.how)}): {escape(line.reason)}"
+        )
+        yield f"{text} → {escape(line.remedy)}" if line.remedy else text
+
+
+def _artifacts(report: Report) -> Iterator[str]:
+    yield from ("## Artifacts", "")
+    yield _row(("artifact", "weights", "format", "precision", "size", "sha256", "provenance"))
+    yield _row(("---",) * 7)
+    for one in report.artifacts:
+        made = "; ".join(f"{name}: {value}" for name, value in one.provenance)
+        fields = (one.name, one.letter, one.format, one.precision, one.size, one.sha256, made)
+        yield _row([escape(field) for field in fields])
+    yield ""
+
+
+def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    yield from _bullets(title, (f"{escape(name)}: {escape(value)}" for name, value in pairs))
+
+
+def _bullets(title: str, items: Iterable[str]) -> Iterator[str]:
+    found = list(items)
+    if found:
+        yield from (f"## {title}", "", *(f"- {item}" for item in found), "")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _code(text: str) -> str:
+    """A fenced block whose fence is longer than any run of backticks inside."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text.rstrip()}\n{fence}"

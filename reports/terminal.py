@@ -1,0 +1,138 @@
+"""The table at the end of a run; fits 80 columns.
+
+Everything goes to rich as `Text`, never as markup: an engine's message cannot style the
+terminal or send it escape codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from reports import view
+from reports.numbers import MISSING
+from reports.sentences import Headline
+from reports.tables import Row, Table
+from results.store import Run
+
+#: The columns: heading, metrics (the first that a case has is shown), width.
+_COLUMNS: tuple[tuple[str, tuple[str, ...], int], ...] = (
+    ("load", ("load_s",), 11),
+    ("TTFT", ("ttft_ms", "ttft_reused_prefix_ms"), 12),
+    ("tok/s", ("decode_tok_s",), 10),
+    ("peak memory", ("peak_pss_bytes", "peak_rss_bytes"), 12),
+)
+_NAME_WIDTH = 21
+_STYLES = {"met": "", "missed": "red", "unknown": "yellow"}
+
+
+def show(run: Run, console: Console) -> None:
+    """Print the run: results, what can be said, budgets, failures, what is comparable."""
+    report = view.build(run)
+    title = Text(report.title, style="bold")
+    console.print(
+        title.append(f" · {', '.join(report.models)} · {report.trials}", style="not bold")
+    )
+    console.print()
+    console.print(_grid(show_header=True))
+    for table in report.tables:
+        console.print(Text(table.title, style="bold"))
+        console.print(_rows(table))
+    _list(console, "In short", [_headline(h) for h in report.headlines])
+    _list(console, "Budgets", [_budget(line) for line in report.budgets])
+    _list(console, "Failures", [_failure(line) for line in report.failures])
+    legend = "Rows of one task with the same letter (w) hold the same weights: ratios are fair."
+    _list(console, "Comparable", [Text(t) for t in (legend, *report.weights, *report.weight_notes)])
+    _list(console, "Caveats", [Text(caveat, style="yellow") for caveat in _caveats(report)])
+
+
+def _grid(*, show_header: bool) -> Grid:
+    """Fixed widths: the tables of all tasks line up under one header."""
+    grid = Grid(
+        box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", show_header=show_header
+    )
+    grid.add_column("", width=_NAME_WIDTH, overflow="fold")
+    grid.add_column("ok", width=5, justify="right", overflow="fold")
+    grid.add_column("w", width=2, overflow="fold")
+    for heading, _, width in _COLUMNS:
+        grid.add_column(heading, width=width, justify="right", overflow="fold")
+    return grid
+
+
+def _rows(table: Table) -> Grid:
+    grid = _grid(show_header=False)
+    for section in table.sections:
+        for row in section.rows:
+            grid.add_row(
+                Text(f" {row.name}"),
+                Text(row.ok, style="red" if row.trouble else ""),
+                Text(section.letter),
+                *_values(row),
+            )
+    return grid
+
+
+def _values(row: Row) -> Sequence[Text]:
+    if row.summary.counts.ok == 0:
+        status = row.summary.failure.status if row.summary.failure else "not run"
+        return [Text(status, style="red"), *(Text(MISSING, style="dim") for _ in _COLUMNS[1:])]
+    shown = []
+    for _, names, _ in _COLUMNS:
+        cells = [row.cells[name] for name in names if name in row.cells]
+        cell = next((c for c in cells if c.value != MISSING), None)
+        if cell is None:
+            shown.append(Text(MISSING, style="dim"))
+        else:
+            value, _, spread = cell.compact.rpartition(" ")
+            text = Text(value, style=_STYLES.get(cell.verdict or "", ""))
+            shown.append(text.append(f" {spread}", style="dim"))
+    return shown
+
+
+def _headline(headline: Headline) -> Text:
+    text = Text().append(f"{headline.where}:", style="dim")
+    for statement in headline.statements:
+        text.append(f" {statement.text}", style="" if statement.told else "yellow")
+    return text
+
+
+def _budget(line: view.BudgetLine) -> Text:
+    text = Text(f"{line.metric} {line.limit}: ").append(f"met by {line.met}")
+    if line.missed:
+        text.append(f"; missed by {'; '.join(line.missed)}", style="red")
+    if line.unknown:
+        text.append(f"; unknown for {'; '.join(line.unknown)}", style="yellow")
+    return text
+
+
+def _failure(line: view.FailureLine) -> Text:
+    text = Text(f"{line.case}", style="bold")
+    text.append(
+        f" ({'; '.join(line.tasks)}), {line.count} ({line.how}): {line.reason}", style="not bold"
+    )
+    return text.append(f" → {line.remedy}", style="not bold green") if line.remedy else text
+
+
+def _caveats(report: view.Report) -> list[str]:
+    return [
+        *report.caveats,
+        *(
+            caveat
+            for table in report.tables
+            for section in table.sections
+            for caveat in section.caveats
+        ),
+    ]
+
+
+def _list(console: Console, title: str, items: Sequence[Text]) -> None:
+    if not items:
+        return
+    console.print()
+    console.print(Text(title, style="bold"))
+    for item in items:
+        console.print(Padding(item, (0, 0, 0, 2), expand=False))

@@ -1,0 +1,285 @@
+"""The view model: what every format shows, decided once.
+
+All text is made visible and bounded here (`untrusted`), all numbers are formatted here
+(`numbers`); a format only lays out and escapes. Rows are ordered by name and size, never by
+the random order in which trials ran.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports import numbers, sentences
+from reports.tables import (
+    Letters,
+    Row,
+    Table,
+    assign_letters,
+    build_table,
+    group_order,
+    task_order,
+    titles,
+)
+from reports.untrusted import lines, one_line
+from results import metrics
+from results.records import Engine
+from results.store import Run
+from results.summary import CaseSummary, summarise, workloads
+
+
+@dataclass(frozen=True)
+class BudgetLine:
+    """One limit over all cases it concerns. `missed` and `unknown` name the cases, one text per
+    engine and artifact, with the values in the order of the tables."""
+
+    metric: str
+    limit: str
+    met: int
+    missed: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FailureLine:
+    """The first failure of a case; cases of one engine and artifact that fail alike are one line.
+
+    `how` is the status with the signal or exit code, `tasks` where it happened.
+    """
+
+    case: str
+    tasks: tuple[str, ...]
+    status: str
+    how: str
+    count: str
+    reason: str
+    remedy: str
+    log_tail: str
+
+
+@dataclass(frozen=True)
+class ArtifactLine:
+    name: str
+    letter: str
+    format: str
+    precision: str
+    size: str
+    sha256: str
+    provenance: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    title: str
+    description: str
+    run: str
+    created_at: str
+    bakeoff: str
+    models: tuple[str, ...]
+    trials: str
+    complete: bool
+    headlines: tuple[sentences.Headline, ...]
+    tables: tuple[Table, ...]
+    weights: tuple[str, ...]
+    weight_notes: tuple[str, ...]
+    budgets: tuple[BudgetLine, ...]
+    failures: tuple[FailureLine, ...]
+    host: tuple[tuple[str, str], ...]
+    fingerprint: str
+    plan: tuple[tuple[str, str], ...]
+    engines: tuple[tuple[str, str], ...]
+    software: tuple[tuple[str, str], ...]
+    artifacts: tuple[ArtifactLine, ...]
+    command: str
+    scenario: str
+    scenario_sha256: str
+    seed: int
+    definitions: tuple[metrics.Metric, ...]
+    caveats: tuple[str, ...]
+
+
+def build(run: Run) -> Report:
+    """Everything a report shows about a run."""
+    info = run.info
+    summaries = summarise(run)
+    tasks = sorted(workloads(run, summaries), key=task_order)
+    names = titles(tasks)
+    letters = assign_letters(tasks)
+    tables = tuple(
+        build_table(n, task, title, letters)
+        for n, (task, title) in enumerate(zip(tasks, names, strict=True))
+    )
+    shown = {metric.name for table in tables for metric in table.columns}
+    done = sum(s.counts.ok for s in summaries)
+    planned = sum(s.counts.planned for s in summaries)
+    return Report(
+        title=one_line(info.scenario_name, 80),
+        description=one_line(info.scenario_description, 500),
+        run=one_line(info.id, 80),
+        created_at=one_line(info.created_at, 40),
+        bakeoff=one_line(info.bakeoff, 40),
+        models=tuple(dict.fromkeys(one_line(s.case.model, 80) for s in summaries)),
+        trials=f"{done} of {planned} trials ok",
+        complete=not run.missing,
+        headlines=tuple(
+            headline
+            for task, title in zip(tasks, names, strict=True)
+            for group in sorted(task.groups, key=group_order)
+            for headline in sentences.headlines(title, group)
+        ),
+        tables=tables,
+        weights=_legend(tables),
+        weight_notes=tuple(
+            dict.fromkeys(one_line(note, 1000) for task in tasks for note in task.notes)
+        ),
+        budgets=_budgets(run, tables),
+        failures=tuple(_failures(tables)),
+        host=tuple(_pairs(info.host)),
+        fingerprint=one_line(info.fingerprint, 80),
+        plan=tuple(_pairs(info.plan)),
+        engines=tuple(_engines(summaries)),
+        software=tuple(_pairs({**info.environment, "tokenizer": dict(info.tokenizer)})),
+        artifacts=_artifacts(run, letters),
+        command=one_line(shlex.join(info.command), 1000),
+        scenario=lines(info.scenario_text, 100_000),
+        scenario_sha256=one_line(info.scenario_sha256, 80),
+        seed=info.seed,
+        definitions=tuple(m for m in metrics.METRICS.values() if m.name in shown),
+        caveats=_caveats(run),
+    )
+
+
+def _legend(tables: Sequence[Table]) -> tuple[str, ...]:
+    names: dict[tuple[str, str], dict[str, None]] = {}
+    precisions: dict[tuple[str, str], str] = {}
+    for table in tables:
+        for section in table.sections:
+            key = (table.model, section.letter)
+            names.setdefault(key, {}).update(dict.fromkeys(row.name for row in section.rows))
+            facts = section.rows[0].summary.facts
+            precisions[key] = one_line(facts.precision, 40) if facts else "unknown weights"
+    several = len({model for model, _ in names}) > 1
+    return tuple(
+        f"{f'{model} ' if several else ''}{letter} = {precisions[model, letter]}: {', '.join(found)}"
+        for (model, letter), found in names.items()
+    )
+
+
+def _budgets(run: Run, tables: Sequence[Table]) -> tuple[BudgetLine, ...]:
+    found = []
+    rows = [row for table in tables for row in table.rows]
+    for budget in run.info.budgets:
+        met = 0
+        values: dict[str, dict[str, list[str]]] = {"missed": {}, "unknown": {}}
+        for row in rows:
+            for verdict in row.summary.budgets:
+                if verdict.budget != budget:
+                    continue
+                if verdict.verdict == "met":
+                    met += 1
+                else:
+                    shown = row.cells.get(budget.metric)
+                    by_name = values[verdict.verdict].setdefault(row.name, [])
+                    by_name.append(shown.value if shown else numbers.MISSING)
+        metric = metrics.METRICS.get(budget.metric)
+        missed = (f"{name} ({', '.join(v)})" for name, v in sorted(values["missed"].items()))
+        unknown = (
+            name if len(v) == 1 else f"{name} ({len(v)} tasks)"
+            for name, v in sorted(values["unknown"].items())
+        )
+        found.append(
+            BudgetLine(
+                metric=one_line(budget.metric, 60),
+                limit=numbers.limit(budget.max, budget.min, metric.unit if metric else ""),
+                met=met,
+                missed=tuple(missed),
+                unknown=tuple(unknown),
+            )
+        )
+    return tuple(found)
+
+
+def _failures(tables: Sequence[Table]) -> Iterator[FailureLine]:
+    alike: dict[tuple[object, ...], list[tuple[str, Row]]] = {}
+    for table in tables:
+        for row in table.rows:
+            if (bad := row.summary.failure) is not None:
+                key = (row.name, bad.status, bad.signal, bad.exit_code, bad.reason, bad.remedy)
+                alike.setdefault(key, []).append((table.title, row))
+    for rows in alike.values():
+        row = rows[0][1]
+        failure = row.summary.failure
+        assert failure is not None
+        how = str(failure.status)
+        if failure.signal:
+            how += f", {one_line(failure.signal, 20)}"
+        elif failure.exit_code:
+            how += f", exit code {failure.exit_code}"
+        counts = [one.summary.counts for _, one in rows]
+        yield FailureLine(
+            case=row.name,
+            tasks=tuple(title for title, _ in rows),
+            status=failure.status,
+            how=how,
+            count=f"{sum(c.bad for c in counts)} of {sum(c.planned for c in counts)} trials",
+            reason=one_line(failure.reason or "no reason was recorded", 600),
+            remedy=one_line(failure.remedy or "", 600),
+            log_tail=lines(failure.log_tail[-3000:], 3000),
+        )
+
+
+def _engines(summaries: Sequence[CaseSummary]) -> Iterator[tuple[str, str]]:
+    found: dict[str, dict[str, None]] = {}
+    for summary in summaries:
+        for engine in summary.engines or (None,):
+            text = "no trial got far enough to say" if engine is None else _engine(engine)
+            found.setdefault(one_line(summary.case.backend, 60), {})[text] = None
+    for name in sorted(found):
+        said = [t for t in found[name] if not t.startswith("no trial")] or list(found[name])
+        yield name, " / ".join(said)
+
+
+def _engine(engine: Engine) -> str:
+    parts = [f"version {engine.version or 'unknown'}"]
+    parts += [f"{key}: {value}" for key, value in sorted(engine.build.items())]
+    if engine.devices:
+        parts.append(f"devices: {', '.join(engine.devices)}")
+    return one_line("; ".join(parts), 600)
+
+
+def _artifacts(run: Run, letters: Letters) -> tuple[ArtifactLine, ...]:
+    return tuple(
+        ArtifactLine(
+            name=one_line(f"{facts.model} {facts.artifact}", 120),
+            letter=letters.get((facts.model, facts.weights, facts.precision), ""),
+            format=one_line(facts.format, 40),
+            precision=one_line(facts.precision, 40),
+            size=numbers.quantity(facts.bytes, "bytes"),
+            sha256=one_line(facts.sha256, 80),
+            provenance=tuple(_pairs(facts.provenance)),
+        )
+        for facts in sorted(run.info.artifacts, key=lambda f: (f.model, f.artifact))
+    )
+
+
+def _caveats(run: Run) -> tuple[str, ...]:
+    found = [one_line(caveat, 300) for caveat in run.caveats]
+    if run.missing:
+        found.append(f"{len(run.missing)} planned trials have not run: the run is not complete")
+    return tuple(found)
+
+
+def _pairs(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A nested mapping as flat (name, text) rows, bounded in number by what a run holds."""
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _pairs(value, f"{name}.")
+        elif isinstance(value, list | tuple):
+            yield one_line(name, 80), one_line(", ".join(map(str, value)), 400)
+        elif str(key).endswith("_bytes") and isinstance(value, int | float):
+            yield one_line(name, 80), numbers.quantity(value, "bytes")
+        elif value is not None:
+            yield one_line(name, 80), one_line(value, 400)

@@ -1,0 +1,297 @@
+"""Metrics: numbers derived from one record, each with its unit, direction and definition.
+
+One trial gives one value per metric; `statistics` puts an interval around several trials.
+Nothing is derived from a record that is not ok, nor from a warm-up request. Standard library
+only at import time, so that reading a run does not pay for numpy.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from results.records import ArtifactFacts, Case, Memory, Record, Sample
+
+Better = Literal["lower", "higher"]
+
+#: How percentiles interpolate between two observations (numpy's name for Hyndman-Fan type 7).
+PERCENTILE_METHOD: Literal["linear"] = "linear"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric means. `better` is None where neither direction is an improvement."""
+
+    name: str
+    title: str
+    unit: str
+    better: Better | None
+    measures: tuple[str, ...]
+    definition: str
+    formula: str
+
+
+_LOAD = ("load",)
+_GENERATE = ("generate",)
+_BOTH = ("load", "generate")
+
+_DEFINITIONS: tuple[Metric, ...] = (
+    Metric(
+        "load_s", "load", "s", "lower", _LOAD,
+        "Time from starting the worker process until the model is open.",
+        "end of span `open` - start of span `process`",
+    ),
+    Metric(
+        "process_s", "process start", "s", "lower", _LOAD,
+        "Time from starting the worker process until its first line arrives.",
+        "duration of span `process`",
+    ),
+    Metric(
+        "import_s", "engine import", "s", "lower", _LOAD,
+        "Time the engine's own modules take to import.",
+        "duration of span `import`",
+    ),
+    Metric(
+        "open_s", "model open", "s", "lower", _LOAD,
+        "Time the engine takes to open the artifact.",
+        "duration of span `open`",
+    ),
+    Metric(
+        "load_first_token_ms", "first token after load", "ms", "lower", _LOAD,
+        "Time to first token of the first request after loading: it pays for page faults and "
+        "whatever the engine left to do lazily.",
+        "first token - submit, of the trial's first request that is not a warm-up",
+    ),
+    Metric(
+        "ttft_ms", "time to first token", "ms", "lower", _GENERATE,
+        "Time to first token, the whole prompt being evaluated.",
+        "first token - submit; median over the trial's requests",
+    ),
+    Metric(
+        "ttft_reused_prefix_ms", "time to first token (prefix reused)", "ms", "lower", _GENERATE,
+        "Time to first token where the engine may reuse the prompt's cached prefix. "
+        "Not comparable with ttft_ms.",
+        "first token - submit; median over the trial's requests",
+    ),
+    Metric(
+        "prefill_tok_s", "prefill speed", "tok/s", "higher", _GENERATE,
+        "Prompt tokens per second until the first token, which is included in the time.",
+        "prompt tokens / (first token - submit); median over the trial's requests",
+    ),
+    Metric(
+        "decode_tok_s", "decode speed", "tok/s", "higher", _GENERATE,
+        "Tokens per second after the first one.",
+        "(tokens - 1) / (last token - first token); median over the trial's requests",
+    ),
+    Metric(
+        "tpot_ms", "time per output token", "ms", "lower", _GENERATE,
+        "Mean time per token after the first one.",
+        "(last token - first token) / (tokens - 1); median over the trial's requests",
+    ),
+    Metric(
+        "itl_ms", "inter-token latency", "ms", "lower", _GENERATE,
+        "Median gap between two tokens.",
+        f"50th percentile of the trial's pooled gaps (method '{PERCENTILE_METHOD}')",
+    ),
+    Metric(
+        "itl_p95_ms", "inter-token latency, p95", "ms", "lower", _GENERATE,
+        "Gap between two tokens that 95 % of the gaps do not exceed.",
+        f"95th percentile of the trial's pooled gaps (method '{PERCENTILE_METHOD}')",
+    ),
+    Metric(
+        "itl_p99_ms", "inter-token latency, p99", "ms", "lower", _GENERATE,
+        "Gap between two tokens that 99 % of the gaps do not exceed.",
+        f"99th percentile of the trial's pooled gaps (method '{PERCENTILE_METHOD}')",
+    ),
+    Metric(
+        "e2e_ms", "whole request", "ms", "lower", _GENERATE,
+        "Time from submitting a request until the engine has ended it.",
+        "done - submit; median over the trial's requests",
+    ),
+    Metric(
+        "output_tokens", "output tokens", "tokens", None, _GENERATE,
+        "Tokens that came out.",
+        "tokens per request; median over the trial's requests",
+    ),
+    Metric(
+        "peak_rss_bytes", "peak RSS", "bytes", "lower", _BOTH,
+        "Largest resident set of the worker, shared pages counted in full.",
+        "the kernel's high-water mark; the largest sampled value where there is none",
+    ),
+    Metric(
+        "peak_pss_bytes", "peak PSS", "bytes", "lower", _BOTH,
+        "Largest proportional set of the worker, shared pages counted by share (Linux only).",
+        "largest sampled value",
+    ),
+    Metric(
+        "peak_memory_to_model_size", "peak memory / model size", "ratio", "lower", _BOTH,
+        "Peak memory as a multiple of the artifact's size on disk.",
+        "peak_pss_bytes (peak_rss_bytes where there is no PSS) / bytes of the artifact",
+    ),
+)  # fmt: skip
+
+#: All metrics by name, in the order in which reports list them.
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _DEFINITIONS}
+
+_ONLY_FRESH_PREFIX = {"ttft_ms", "prefill_tok_s"}
+_ONLY_REUSED_PREFIX = {"ttft_reused_prefix_ms"}
+
+
+def reuses_prefix(case: Case) -> bool:
+    return case.parameters.get("reuse_prefix") is True
+
+
+def applicable(case: Case) -> tuple[Metric, ...]:
+    """The metrics that a trial of this case can give, whether or not any did."""
+    excluded = _ONLY_FRESH_PREFIX if reuses_prefix(case) else _ONLY_REUSED_PREFIX
+    return tuple(
+        m for m in METRICS.values() if case.measure in m.measures and m.name not in excluded
+    )
+
+
+def derive(record: Record, facts: ArtifactFacts | None = None) -> dict[str, float]:
+    """The values of one trial by metric name; empty unless the record is ok.
+
+    A metric whose observations are missing is left out, never guessed. `facts` gives the
+    artifact's size; without it there is no peak_memory_to_model_size.
+    """
+    if record.status != "ok":
+        return {}
+    found: dict[str, float | None] = {}
+    if record.case.measure == "load":
+        found.update(_load(record))
+    elif record.case.measure == "generate":
+        found.update(_generate(record))
+    found.update(memory_values(record.memory, facts))
+    return {
+        metric.name: value
+        for metric in applicable(record.case)
+        if (value := found.get(metric.name)) is not None
+    }
+
+
+def ttft_ms(sample: Sample) -> float | None:
+    """First token - submit, in ms; None where no token came or the clock did not move."""
+    if not sample.token_ns:
+        return None
+    elapsed = sample.token_ns[0] - sample.submitted_ns
+    return elapsed / 1e6 if elapsed > 0 else None
+
+
+def tpot_ms(sample: Sample) -> float | None:
+    """Mean time per token after the first, in ms; None below two tokens."""
+    if len(sample.token_ns) < 2:
+        return None
+    elapsed = sample.token_ns[-1] - sample.token_ns[0]
+    return elapsed / (len(sample.token_ns) - 1) / 1e6 if elapsed > 0 else None
+
+
+def decode_tok_s(sample: Sample) -> float | None:
+    """Tokens per second after the first; None below two tokens."""
+    tpot = tpot_ms(sample)
+    return None if tpot is None else 1e3 / tpot
+
+
+def prefill_tok_s(sample: Sample) -> float | None:
+    """Prompt tokens per second until the first token came out."""
+    ttft = ttft_ms(sample)
+    return None if ttft is None else sample.prompt_tokens / ttft * 1e3
+
+
+def e2e_ms(sample: Sample) -> float | None:
+    """Done - submit, in ms."""
+    elapsed = sample.done_ns - sample.submitted_ns
+    return elapsed / 1e6 if elapsed > 0 else None
+
+
+def peak_rss_bytes(memory: Memory | None) -> float | None:
+    """The kernel's high-water mark, else the largest sampled value."""
+    if memory is None:
+        return None
+    if memory.peak_rss is not None:
+        return float(memory.peak_rss)
+    return _largest(point.rss for point in memory.points)
+
+
+def peak_pss_bytes(memory: Memory | None) -> float | None:
+    """The largest sampled proportional set size; None where the OS has none."""
+    return None if memory is None else _largest(point.pss for point in memory.points)
+
+
+def memory_values(memory: Memory | None, facts: ArtifactFacts | None) -> dict[str, float | None]:
+    rss, pss = peak_rss_bytes(memory), peak_pss_bytes(memory)
+    peak = rss if pss is None else pss
+    sized = facts is not None and facts.bytes > 0
+    ratio = peak / facts.bytes if peak is not None and facts is not None and sized else None
+    return {
+        "peak_rss_bytes": rss,
+        "peak_pss_bytes": pss,
+        "peak_memory_to_model_size": ratio,
+    }
+
+
+def span_values(record: Record) -> dict[str, float | None]:
+    """The phases of loading, in seconds."""
+    spans = {name: record.span(name) for name in ("process", "import", "open")}
+    values: dict[str, float | None] = {
+        f"{name}_s": None if span is None else (span.end_ns - span.start_ns) / 1e9
+        for name, span in spans.items()
+    }
+    start, end = spans["process"], spans["open"]
+    values["load_s"] = (end.end_ns - start.start_ns) / 1e9 if start and end else None
+    return values
+
+
+def counted(record: Record) -> tuple[Sample, ...]:
+    """The samples of an ok record that count: no warm-ups."""
+    return tuple(s for s in record.samples if not s.warmup) if record.status == "ok" else ()
+
+
+def _load(record: Record) -> dict[str, float | None]:
+    values = span_values(record)
+    first = next(iter(counted(record)), None)
+    values["load_first_token_ms"] = None if first is None else ttft_ms(first)
+    return values
+
+
+def _generate(record: Record) -> dict[str, float | None]:
+    samples = counted(record)
+    first = _median(samples, ttft_ms)
+    gaps = [
+        (after - before) / 1e6
+        for s in samples
+        for before, after in zip(s.token_ns, s.token_ns[1:], strict=False)
+    ]
+    p50, p95, p99 = _percentiles(gaps, (50, 95, 99))
+    return {
+        "ttft_ms": first,
+        "ttft_reused_prefix_ms": first,
+        "prefill_tok_s": _median(samples, prefill_tok_s),
+        "decode_tok_s": _median(samples, decode_tok_s),
+        "tpot_ms": _median(samples, tpot_ms),
+        "itl_ms": p50,
+        "itl_p95_ms": p95,
+        "itl_p99_ms": p99,
+        "e2e_ms": _median(samples, e2e_ms),
+        "output_tokens": _median(samples, lambda s: float(len(s.token_ids))),
+    }
+
+
+def _median(samples: Sequence[Sample], of: Callable[[Sample], float | None]) -> float | None:
+    values = [value for s in samples if (value := of(s)) is not None]
+    return statistics.median(values) if values else None
+
+
+def _percentiles(values: list[float], ranks: Sequence[int]) -> list[float | None]:
+    if not values:
+        return [None] * len(ranks)
+    import numpy as np
+
+    return [float(p) for p in np.percentile(values, ranks, method=PERCENTILE_METHOD)]
+
+
+def _largest(values: Iterable[int | None]) -> float | None:
+    largest = max((v for v in values if v is not None), default=None)
+    return None if largest is None else float(largest)

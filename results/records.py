@@ -1,0 +1,301 @@
+"""What a run keeps: raw observations, as frozen dataclasses that go to JSON and back.
+
+Standard library only. Times ending in `_ns` are `time.perf_counter_ns` readings. That clock is
+system-wide on Linux, macOS and Windows, so readings of the parent and of a worker can be
+compared; it has no meaning across reboots.
+
+Nothing here is derived: means, rates and intervals are computed when read (`metrics`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+SCHEMA = 1
+
+Status = Literal["ok", "failed", "timeout", "crashed", "unsupported"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+class MalformedRecord(ValueError):
+    """A stored record or run description does not have the shape this version reads."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Backend × artifact × measure × parameters, on one model.
+
+    `parameters` are plain JSON values, complete: nothing is left to a default elsewhere.
+    For `load`: page_cache, context. For `generate`: prompt_tokens, output_tokens, context,
+    reuse_prefix, sampling (a mapping of all sampling parameters).
+    """
+
+    model: str
+    backend: str
+    artifact: str
+    measure: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Stable short digest: the same case has the same key in every run."""
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One planned process: a case and which repetition of it (from 0)."""
+
+    id: str
+    case: Case
+    repetition: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One timed request inside a trial.
+
+    `prompt` is the digest of the ids handed to the engine (see `Prompt`). `submitted_ns` is
+    stamped right before the request goes to the engine, `token_ns[i]` right after token i came
+    out, `done_ns` when the engine's iterator had ended. `claims` is what the engine says about
+    this request itself. Warm-up requests are kept, marked, and never counted.
+    """
+
+    index: int
+    warmup: bool
+    prompt: str
+    prompt_tokens: int
+    submitted_ns: int
+    token_ns: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    done_ns: int
+    claims: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MemoryPoint:
+    """Memory of the worker and its children at one moment, in bytes; None where the OS can't say.
+
+    `anonymous` + `file_backed` = `pss` on Linux (proportional shares, from smaps_rollup).
+    """
+
+    at_ns: int
+    rss: int
+    pss: int | None = None
+    uss: int | None = None
+    anonymous: int | None = None
+    file_backed: int | None = None
+    swap: int | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory sampled from outside the worker.
+
+    `interval_s` is the shortest time between two points, `sampler_cpu_s` the CPU time that
+    taking them cost the parent; `peak_rss` is the kernel's own high-water mark, which no
+    sampling can miss (None where there is none).
+    """
+
+    interval_s: float
+    sampler_cpu_s: float
+    points: tuple[MemoryPoint, ...] = ()
+    peak_rss: int | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase of the worker's life, by name: `process`, `import`, `open`, `generate`, `close`."""
+
+    name: str
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the worker's `probe` said in this very trial."""
+
+    version: str | None = None
+    build: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one trial left behind, whatever happened.
+
+    `reason` and `remedy` are set unless `status` is ok. `exit_code` is the worker's; `signal`
+    the name of the signal that ended it, if one did. `log_tail` is the end of what the engine
+    printed, kept for failures only (the whole log is in the run's `logs/`).
+    """
+
+    trial: str
+    case: Case
+    repetition: int
+    attempt: int
+    status: Status
+    started_at: str
+    wall_s: float
+    reason: str | None = None
+    remedy: str | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    log_tail: str = ""
+    engine: Engine | None = None
+    spans: tuple[Span, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    memory: Memory | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def span(self, name: str) -> Span | None:
+        return next((s for s in self.spans if s.name == name), None)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids that requests were made of. `digest` names them in samples."""
+
+    digest: str
+    ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """What a run knows about the weights it used.
+
+    `weights` names the set of numbers: two artifacts with equal `weights` hold numerically
+    the same ones. `precision` is how they are stored (f32, q4_1, int4 …). `bytes` is the size
+    on disk, `sha256` the digest of the file, or of the sorted digests of a folder's files.
+    `provenance` says where it came from, made from what, by which tool and version.
+    """
+
+    model: str
+    artifact: str
+    format: str
+    precision: str
+    weights: str
+    bytes: int
+    sha256: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An absolute limit on a metric, in the metric's unit."""
+
+    metric: str
+    max: float | None = None
+    min: float | None = None
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """`run.json`: what was planned, on which machine, with what. Written before the first trial.
+
+    `engines` holds, per backend, what its probe said when the run was planned. `tokenizer` names
+    the backend, artifact and version that made the prompt ids. `fingerprint` is a digest of the
+    parts of `host` that decide speed: timings under different fingerprints are not comparable.
+    """
+
+    id: str
+    bakeoff: str
+    created_at: str
+    command: tuple[str, ...]
+    scenario_name: str
+    scenario_description: str
+    scenario_text: str
+    scenario_sha256: str
+    seed: int
+    plan: Mapping[str, Any]
+    trials: tuple[Trial, ...]
+    artifacts: tuple[ArtifactFacts, ...]
+    budgets: tuple[Budget, ...]
+    host: Mapping[str, Any]
+    fingerprint: str
+    tokenizer: Mapping[str, str]
+    environment: Mapping[str, str]
+    engines: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+def to_json(value: Record | RunInfo | Prompt) -> str:
+    """One line of JSON. NaN and infinity are refused: they would not be JSON."""
+    return json.dumps(asdict(value), separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def _check_schema(data: Any, what: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise MalformedRecord(f"{what} is not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise MalformedRecord(
+            f"{what} has schema {data.get('schema')!r}; this version of bakeoff reads {SCHEMA}"
+        )
+    return dict(data)
+
+
+def record_from_json(line: str) -> Record:
+    """Read back one line of records.jsonl. Raises MalformedRecord."""
+    try:
+        data = _check_schema(json.loads(line), "record")
+        if data["status"] not in STATUSES:
+            raise MalformedRecord(f"record has unknown status {data['status']!r}")
+        data["case"] = Case(**data["case"])
+        data["engine"] = _engine(data["engine"])
+        data["spans"] = tuple(Span(**s) for s in data["spans"])
+        data["samples"] = tuple(_sample(s) for s in data["samples"])
+        data["memory"] = _memory(data["memory"])
+        return Record(**data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise MalformedRecord(f"not a record: {error}") from error
+
+
+def run_from_json(text: str) -> RunInfo:
+    """Read back run.json. Raises MalformedRecord."""
+    try:
+        data = _check_schema(json.loads(text), "run.json")
+        data["command"] = tuple(data["command"])
+        data["trials"] = tuple(Trial(**{**t, "case": Case(**t["case"])}) for t in data["trials"])
+        data["artifacts"] = tuple(ArtifactFacts(**a) for a in data["artifacts"])
+        data["budgets"] = tuple(Budget(**b) for b in data["budgets"])
+        return RunInfo(**data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise MalformedRecord(f"not a run description: {error}") from error
+
+
+def prompt_from_json(line: str) -> Prompt:
+    """Read back one line of prompts.jsonl. Raises MalformedRecord."""
+    try:
+        data = json.loads(line)
+        return Prompt(digest=data["digest"], ids=tuple(data["ids"]), text=data["text"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise MalformedRecord(f"not a prompt: {error}") from error
+
+
+def _engine(data: Any) -> Engine | None:
+    return None if data is None else Engine(**{**data, "devices": tuple(data["devices"])})
+
+
+def _sample(data: Any) -> Sample:
+    stamps, ids = tuple(data["token_ns"]), tuple(data["token_ids"])
+    if len(stamps) != len(ids):
+        raise MalformedRecord(f"sample has {len(ids)} token ids but {len(stamps)} time stamps")
+    return Sample(**{**data, "token_ns": stamps, "token_ids": ids})
+
+
+def _memory(data: Any) -> Memory | None:
+    if data is None:
+        return None
+    return Memory(**{**data, "points": tuple(MemoryPoint(**p) for p in data["points"])})
+
+
+def digest_ids(ids: tuple[int, ...] | list[int]) -> str:
+    """The name of a sequence of token ids: 16 hex digits of the sha256 of their decimal list."""
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()[:16]

@@ -1,0 +1,79 @@
+"""Estimates: a point with its interval, across trials. Never a bare number where n > 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Method = Literal["geometric mean, t interval on logs", "arithmetic mean, t interval"]
+
+GEOMETRIC: Method = "geometric mean, t interval on logs"
+ARITHMETIC: Method = "arithmetic mean, t interval"
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The typical trial, and how well `n` trials pin it down.
+
+    `low` and `high` are None with a single trial: it says nothing about the spread.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    level: float
+    method: Method
+
+    def overlaps(self, other: Estimate) -> bool | None:
+        """Whether the two intervals share a point; None where one of them has no interval."""
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return None
+        return self.low <= other.high and other.low <= self.high
+
+
+def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Mean across trials with a Student-t interval.
+
+    Times and rates vary by factors, so the mean is taken on logs (the geometric mean) and the
+    interval with it; where a value is zero or negative that is impossible and the plain mean
+    stands in, as `method` says. Raises ValueError for no values or one that is not finite.
+    """
+    if not values:
+        raise ValueError("no values to estimate from")
+    if not all(math.isfinite(v) for v in values):
+        raise ValueError(f"not all values are finite: {values!r}")
+    if min(values) > 0:
+        center, half = _mean_and_half_width([math.log(v) for v in values], level)
+        if half is None:
+            return Estimate(float(values[0]), None, None, 1, level, GEOMETRIC)
+        low, high = _exp(center - half), _exp(center + half)
+        # Rounding must not carry equal values past a budget that they meet exactly.
+        value = min(max(math.exp(center), min(values)), max(values))
+        return Estimate(value, min(low, value), max(high, value), len(values), level, GEOMETRIC)
+    center, half = _mean_and_half_width(list(values), level)
+    if half is None:
+        return Estimate(center, None, None, 1, level, ARITHMETIC)
+    return Estimate(center, center - half, center + half, len(values), level, ARITHMETIC)
+
+
+def _mean_and_half_width(values: list[float], level: float) -> tuple[float, float | None]:
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return mean, None
+    # scipy.special alone: scipy.stats takes ten times as long to import.
+    from scipy.special import stdtrit
+
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
+    quantile = float(stdtrit(n - 1, (1 + level) / 2))
+    return mean, quantile * math.sqrt(variance / n)
+
+
+def _exp(x: float) -> float:
+    """exp without overflow: two wildly different trials give an interval that says nothing."""
+    return math.exp(min(x, 709.0))

@@ -1,0 +1,132 @@
+from dataclasses import replace
+
+import pytest
+
+from results.records import Budget
+from results.summary import Counts, summarise, workloads
+
+
+def test_every_planned_trial_is_counted_once_under_what_became_of_it(make):
+    case = make.case()
+    records = [
+        make.record(case, 0),
+        make.record(case, 1, "crashed", reason="gone", remedy="retry", signal="SIGSEGV"),
+        make.record(case, 2, "timeout", reason="late"),
+    ]
+    (found,) = summarise(make.run(records, planned=[make.record(case, 3)]))
+    assert found.counts == Counts(planned=4, ok=1, crashed=1, timeout=1, missing=1)
+    assert found.counts.bad == 2
+    assert found.values["ttft_ms"] == (pytest.approx(100),)
+    assert found.estimates["ttft_ms"].n == 1
+
+
+def test_the_first_failure_keeps_reason_remedy_and_signal(make):
+    case = make.case()
+    records = [
+        make.record(
+            case, 1, "crashed", reason="first", remedy="do", signal="SIGKILL", exit_code=-9
+        ),
+        make.record(case, 0, "failed", reason="second"),
+    ]
+    (found,) = summarise(make.run(records))
+    assert (found.failure.reason, found.failure.remedy, found.failure.signal) == (
+        "first",
+        "do",
+        "SIGKILL",
+    )
+    assert found.failure.status == "crashed"
+
+
+def test_cases_come_in_planned_order_and_values_by_repetition(make, generate):
+    records = [generate("z", 1, 10), generate("b", 0, 40), generate("z", 0, 20)]
+    found = summarise(make.run(records))
+    assert [s.case.backend for s in found] == ["z", "b"]
+    assert found[0].values["tpot_ms"] == (pytest.approx(20), pytest.approx(10))
+
+
+@pytest.mark.parametrize(
+    ("budget", "verdict"),
+    [
+        (Budget("ttft_ms", max=100), "met"),
+        (Budget("ttft_ms", max=99), "missed"),
+        (Budget("decode_tok_s", min=40), "met"),
+        (Budget("decode_tok_s", min=41), "missed"),
+        (Budget("ttft_ms", min=50, max=99), "missed"),
+    ],
+)
+def test_a_budget_is_judged_on_the_estimate(make, budget, verdict):
+    records = [make.record(make.case(), r) for r in range(2)]
+    (found,) = summarise(make.run(records, budgets=[budget]))
+    assert [v.verdict for v in found.budgets] == [verdict]
+
+
+def test_a_case_without_a_value_never_meets_a_budget(make):
+    records = [make.record(make.case(), r, "crashed") for r in range(3)]
+    (found,) = summarise(make.run(records, budgets=[Budget("ttft_ms", max=1e9)]))
+    assert [(v.verdict, v.value) for v in found.budgets] == [("unknown", None)]
+
+
+def test_a_budget_concerns_only_cases_that_can_have_its_metric(make):
+    records = [
+        make.record(make.case(measure="load"), 0),
+        make.record(make.case(reuse_prefix=True), 0),
+    ]
+    found = summarise(make.run(records, budgets=[Budget("ttft_ms", max=1)]))
+    assert [s.budgets for s in found] == [(), ()]
+
+
+def test_a_budget_on_a_metric_nobody_knows_is_unknown_not_ignored(make):
+    (found,) = summarise(make.run([make.record(make.case())], budgets=[Budget("magic", max=1)]))
+    assert [v.verdict for v in found.budgets] == ["unknown"]
+
+
+def _groups(make, records, facts):
+    run = make.run(records, facts=facts)
+    return workloads(run, summarise(run))
+
+
+def test_equal_weights_and_precision_are_one_fair_group(make, generate):
+    facts = [make.facts(f"{n}-f32") for n in "ab"] + [make.facts("c-f32", precision="q4")]
+    (task,) = _groups(make, [generate(n, 0, 10) for n in "abc"], facts)
+    assert [[c.case.backend for c in g.cases] for g in task.groups] == [["a", "b"], ["c"]]
+    assert [g.fair for g in task.groups] == [True, False]
+    assert task.notes == (
+        "Same numbers, stored differently: a a-f32, b b-f32 (f32); c c-f32 (q4).",
+    )
+
+
+def test_other_weights_are_said_to_differ_and_unknown_ones_equal_nothing(make, generate):
+    facts = [make.facts("a-f32"), make.facts("b-f32", weights="other")]
+    (task,) = _groups(make, [generate(n, 0, 10) for n in "abcd"], facts)
+    assert len(task.groups) == 4 and not any(g.fair for g in task.groups)
+    assert task.notes[:2] == tuple(
+        f"{n} {n}-f32: it is not known which weights these are." for n in "cd"
+    )
+    assert task.notes[2] == "Weights differ between: a a-f32 (f32) / b b-f32 (f32)."
+
+
+def test_other_parameters_are_another_workload(make):
+    records = [make.record(make.case()), make.record(make.case("b", prompt_tokens=20))]
+    assert len(_groups(make, records, [make.facts()])) == 2
+
+
+def test_other_prompts_make_a_ratio_unfair(make, generate):
+    facts = [make.facts(f"{n}-f32") for n in "ab"]
+    records = [generate("a", 0, 10, prompt="p"), generate("b", 0, 10, prompt="q")]
+    (task,) = _groups(make, records, facts)
+    assert task.groups[0].caveats == ("a a-f32 and b b-f32 were given different prompts",)
+    assert not task.groups[0].fair
+
+
+def test_other_output_lengths_make_a_ratio_unfair(make, generate):
+    facts = [make.facts(f"{n}-f32") for n in "ab"]
+    short = make.record(make.case("b", "b-f32"), samples=(make.sample(gaps_ms=(1,)),))
+    (task,) = _groups(make, [generate("a", 0, 10), short], facts)
+    assert task.groups[0].caveats == ("a a-f32 and b b-f32 wrote outputs of different length",)
+
+
+def test_a_failed_trial_is_no_evidence_of_other_prompts(make, generate):
+    facts = [make.facts(f"{n}-f32") for n in "ab"]
+    failed = replace(generate("b", 0, 10, prompt="q"), status="crashed")
+    (task,) = _groups(make, [generate("a", 0, 10), failed], facts)
+    assert task.groups[0].caveats == ()
