@@ -98,7 +98,6 @@ def run(
 ) -> None:
     """Run a scenario: every trial in a fresh process, in random order; then report."""
     from harness import console, session
-    from results import store
 
     if (scenario is None) == (resume is None):
         raise typer.BadParameter("give a SCENARIO, or --resume RUN")
@@ -126,13 +125,15 @@ def run(
         raise
     try:
         with screen.trials(len(planned.trials)):
-            session.execute(folder, planned, assets, screen)
+            finished = session.execute(folder, planned, assets, screen)
     except KeyboardInterrupt:
         _report(folder, show=False)
         _say(f"interrupted; go on with: bakeoff run --resume {folder}")
         raise
     _report(folder, show=True)
-    if any(record.status != "ok" for record in store.read(folder).records):
+    if not finished:
+        _say(f"the run's time limit is over; go on with: bakeoff run --resume {folder}")
+    if not finished or any(record.status != "ok" for record in _read(folder).records):
         raise typer.Exit(EXIT_CASES_FAILED)
 
 

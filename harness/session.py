@@ -27,7 +27,7 @@ from harness import (
     supervisor,
 )
 from harness import trial as outcomes
-from harness.errors import BadInput, BakeoffError, Problem, RunFolderBusy
+from harness.errors import BadInput, Problem, RunFolderBusy
 from harness.plan import Obstacle, Overrides, Plan, PlannedCase
 from harness.preparation import Assets, OnProgress, PromptNames, job_artifact, job_options
 from harness.probe import packages
@@ -104,8 +104,11 @@ def replan(run: Run, on_progress: OnProgress) -> tuple[Plan, Assets]:
     return planned, assets
 
 
-def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> None:
-    """Run every trial that has no record yet. KeyboardInterrupt leaves a run that can be resumed."""
+def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> bool:
+    """Run every trial that has no record yet. False: the run's time limit came first.
+
+    KeyboardInterrupt goes through and leaves a run that can be resumed.
+    """
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -128,11 +131,7 @@ def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> 
             if trial.id not in missing:
                 continue
             if limit is not None and time.monotonic() - began > limit:
-                raise BakeoffError(
-                    f"the run's time limit of {limit:g} s is over, "
-                    f"{len(run.info.trials) - done} trials are left",
-                    f"go on with: bakeoff run --resume {folder}",
-                )
+                return False
             case = cases[trial.case.key]
             progress.started(trial, done, len(run.info.trials))
             before = attempts.get(trial.id, 0)
@@ -156,6 +155,7 @@ def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> 
             writer.append(record)
             done += 1
             progress.finished(record)
+    return True
 
 
 def _run(

@@ -1,0 +1,173 @@
+"""The other commands, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import results
+from results import store
+
+TWO = """\
+name: two
+models: [tiny]
+backends: [fake, fake-missing]
+measures:
+  - load
+  - generate: {prompt_tokens: [8, 12], output_tokens: 4}
+plan: {trials: 3, requests: 2, seed: 5}
+"""
+
+
+def test_backends_lists_adapters_of_other_packages_and_what_to_do(workplace) -> None:
+    result = workplace.bakeoff("backends")
+    assert result.returncode == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    assert "fake 1.2.3 reads fake bakeoff-fake 1.2.3" in text
+    assert "fake-missing can't run: the package no-such-engine is not installed" in text
+    assert "→ pip install no-such-engine" in text
+    assert "fake-broken can't run: the adapter could not be loaded: ModuleNotFoundError" in text
+    for name in ("llamacpp", "onnx", "transformers"):
+        assert f"{name} " in text
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_backends_imports_no_engine_and_no_adapter_into_the_parent(workplace) -> None:
+    program = (
+        "import sys; sys.argv = ['bakeoff', 'backends']\n"
+        "from harness.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "names = 'torch transformers llama_cpp onnxruntime_genai bakeoff_fake'.split()\n"
+        "print([m for m in names if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_plan_tells_what_is_skipped_and_why(workplace) -> None:
+    result = workplace.bakeoff("plan", workplace.write(TWO))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("skipped") == 3
+    assert "fake-missing can't run: the package no-such-engine is not installed" in result.stdout
+    assert "9 trials" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_trials_are_interleaved_in_a_drawn_and_logged_order(workplace) -> None:
+    path = workplace.write(TWO)
+    orders = []
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        path.write_text(TWO.replace("seed: 5", f"seed: {seed}"))
+        assert workplace.bakeoff("run", path, "--backend", "fake", "--out", name).returncode == 0
+        run = store.read(workplace.folder / name)
+        assert run.info.seed == seed
+        assert [r.trial for r in run.records] == [t.id for t in run.info.trials]
+        orders.append([t.id for t in run.info.trials])
+    assert orders[0] == orders[1] != orders[2]
+    # Each round holds every case once: drift hits all cases alike.
+    for start in (0, 3, 6):
+        assert len({name.rsplit("-", 1)[0] for name in orders[0][start : start + 3]}) == 3
+    assert len({tuple(n.rsplit("-", 1)[0] for n in orders[0][s : s + 3]) for s in (0, 3, 6)}) > 1
+
+
+def test_no_prompt_is_repeated_within_a_trial(workplace) -> None:
+    assert workplace.bakeoff("run", workplace.write(TWO), "--out", "out").returncode == 3
+    run = store.read(workplace.folder / "out")
+    generated = [r for r in run.records if r.status == "ok" and r.case.measure == "generate"]
+    assert len(generated) == 6
+    for record in generated:
+        assert len({s.prompt for s in record.samples}) == len(record.samples) == 3
+    frame = results.load(workplace.folder / "out")
+    sent = frame[frame["sample"].notna()]
+    assert (sent["prompt_ids"].map(len) == sent["prompt_tokens"]).all()
+
+
+def test_overrides_reach_the_run_and_its_record(workplace) -> None:
+    path = workplace.write(TWO)
+    result = workplace.bakeoff("run", path, "-b", "fake", "--trials", "1", "--out", "out")
+    assert result.returncode == 0, result.stderr
+    run = store.read(workplace.folder / "out")
+    assert len(run.records) == 3
+    assert {r.case.backend for r in run.records} == {"fake"}
+    unknown = workplace.bakeoff("run", path, "-b", "fakee")
+    assert unknown.returncode == 2
+    assert "unknown backend 'fakee', did you mean 'fake'?" in unknown.stderr
+
+
+def test_an_engines_chatter_goes_to_the_log(workplace) -> None:
+    path = workplace.write(TWO.replace("[fake, fake-missing]", "[fake: {options: {chatter: 1}}]"))
+    assert workplace.bakeoff("run", path, "--out", "out").returncode == 0
+    for log in (workplace.folder / "out" / "logs").iterdir():
+        assert "chatter on stdout" in log.read_text()
+
+
+def test_a_run_can_be_reported_again_in_every_format(workplace) -> None:
+    assert workplace.bakeoff("run", workplace.write(TWO), "--out", "out").returncode == 3
+    for name in ("report.html", "report.csv", "report.md"):
+        (workplace.folder / "out" / name).unlink()
+    result = workplace.bakeoff("report", "out", "--format", "html,csv,md,samples")
+    assert result.returncode == 0, result.stderr
+    for name in ("report.html", "report.csv", "report.md", "samples.csv"):
+        assert (workplace.folder / "out" / name).stat().st_size > 0
+        assert f"out/{name}" in result.stdout
+    assert workplace.bakeoff("report", "out", "--format", "pdf").returncode == 2
+
+
+def test_the_time_limit_of_a_run_leaves_it_resumable(workplace) -> None:
+    path = workplace.write(
+        TWO.replace("[fake, fake-missing]", "[fake: {options: {delay_s: 0.1}}]").replace(
+            "seed: 5", "seed: 5, run_time_limit_s: 0.5"
+        )
+    )
+    result = workplace.bakeoff("run", path, "--out", "out")
+    assert result.returncode == 3
+    assert "time limit is over; go on with: bakeoff run --resume out" in result.stderr
+    left = len(store.read(workplace.folder / "out").missing)
+    assert 0 < left < 9
+
+
+def test_a_worker_runs_under_another_interpreter_without_our_dependencies(
+    workplace, tmp_path_factory
+) -> None:
+    bare = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    python = bare / "bin" / "python"
+    path = workplace.write(TWO.replace("[fake, fake-missing]", f"[fake: {{python: {python}}}]"))
+    result = workplace.bakeoff("run", path, "--trials", "1", "--out", "out")
+    assert result.returncode == 0, result.stdout + result.stderr
+    run = store.read(workplace.folder / "out")
+    assert {r.status for r in run.records} == {"ok"}
+    assert run.info.engines[f"fake ({python})"]["interpreter"] == str(python)
+
+
+def test_secrets_do_not_reach_the_worker(workplace, monkeypatch) -> None:
+    from harness import environment
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert "HF_TOKEN" not in environment.for_worker(2)
+    assert environment.for_worker(2)["OMP_NUM_THREADS"] == "2"
+
+
+def test_the_schema_describes_what_is_accepted(workplace) -> None:
+    result = workplace.bakeoff("schema")
+    schema = json.loads(result.stdout)
+    assert set(schema["required"]) == {"name", "models", "backends", "measures"}
+    measures = schema["$defs"]["MeasureEntry"]["properties"]
+    assert set(measures) == {"load", "generate"}
+
+
+def test_every_shipped_scenario_is_valid() -> None:
+    from harness.places import SCENARIOS
+    from harness.scenario import load
+
+    names = sorted(path.stem for path in Path(SCENARIOS).glob("*.yaml"))
+    assert names == ["latency", "load", "memory", "quickstart", "smoke", "throughput"]
+    for name in names:
+        loaded = load(SCENARIOS / f"{name}.yaml", lambda: ["llamacpp", "onnx", "transformers"])
+        assert loaded.scenario.name == name
