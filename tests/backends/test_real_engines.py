@@ -150,6 +150,16 @@ def test_sampling_parameters_are_honoured(engine: Any, chat: Request) -> None:
     assert ids(engine, request, repetition_penalty=3.0) != greedy
 
 
+@pytest.mark.parametrize(("filter", "most"), [({"top_k": 3}, 3), ({"top_p": 0.5}, 7)])
+def test_a_filter_alone_confines_the_draws(
+    engine: Any, chat: Request, filter: dict[str, float], most: int
+) -> None:
+    """The nucleus of 0.5 has five tokens here. onnxruntime-genai drops top_p beside top_k 0."""
+    request = replace(chat, max_tokens=1)
+    drawn = {ids(engine, request, temperature=1.5, seed=s, **filter)[0] for s in range(14)}
+    assert 1 < len(drawn) <= most
+
+
 def test_the_repetition_penalty_sees_the_prompt(engine: Any) -> None:
     request = Request(
         tuple(engine.tokenize("one two three four" + " one two three four" * 5)), max_tokens=3
@@ -293,7 +303,7 @@ def test_the_threads_asked_for_do_the_work(
     adapter: Callable[[], Any], artifact_for: Callable[[str], Artifact]
 ) -> None:
     backend = adapter()
-    request = Request(tuple(range(5, 205)), 10)
+    request = Request(tuple(range(5, 105)), 4)
     for threads in (1, 2):
         backend.load(artifact_for(*backend.formats), replace(OPTIONS, threads=threads))
         assert busy_threads(lambda: ids(backend, request)) == threads
