@@ -34,7 +34,7 @@ types: .venv/dev  ## Check types (mypy strict)
 	@$(BIN)/mypy
 
 bench: .venv/dev  ## Measure the harness itself (pytest-benchmark); never fails by timing
-	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
 
 clean:  ## Remove the virtual environment and caches; keeps runs/ and the model cache
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist

@@ -138,6 +138,24 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     reuse_prefix: bool = False
 
+    def check(self, context: int, vocabulary: int) -> None:
+        """Raise GenerationFailed for what no engine can do: call it first in `generate`.
+
+        `context` is the size asked for in LoadOptions, `vocabulary` the model's number of ids.
+        """
+        if not self.prompt_ids:
+            raise GenerationFailed("the prompt is empty: at least one token id is needed")
+        if self.max_tokens < 1:
+            raise GenerationFailed(f"max_tokens is {self.max_tokens}: at least 1 is needed")
+        if len(self.prompt_ids) + self.max_tokens > context:
+            raise GenerationFailed(
+                f"{len(self.prompt_ids)} prompt tokens and {self.max_tokens} new ones exceed "
+                f"the context of {context}"
+            )
+        bad = next((i for i in self.prompt_ids if not 0 <= i < vocabulary), None)
+        if bad is not None:
+            raise GenerationFailed(f"token id {bad} is outside the vocabulary of {vocabulary}")
+
 
 @dataclass(frozen=True, slots=True)
 class Token:

@@ -156,20 +156,8 @@ class OnnxGenAI:
         self._check_loaded()
         if request.reuse_prefix:
             raise Unsupported("reuse_prefix: a generator's cache ends with its request")
-        prompt, vocabulary = len(request.prompt_ids), self._vocab_size
-        if not prompt:
-            raise GenerationFailed("the prompt is empty: at least one token id is needed")
-        if request.max_tokens < 1:
-            raise GenerationFailed(f"max_tokens is {request.max_tokens}: at least 1 is needed")
-        if prompt + request.max_tokens > self._limit:
-            raise GenerationFailed(
-                f"{prompt} prompt tokens and {request.max_tokens} new ones exceed "
-                f"the context of {self._limit}"
-            )
         # The engine itself takes a negative id for one counted from the vocabulary's end.
-        bad = [i for i in request.prompt_ids if not 0 <= i < vocabulary]
-        if bad:
-            raise GenerationFailed(f"token id {bad[0]} is outside the vocabulary of {vocabulary}")
+        request.check(self._limit, self._vocab_size)
 
 
 def _import() -> Any:

@@ -157,19 +157,7 @@ class Transformers:
         self._check_loaded()
         if request.reuse_prefix:
             raise Unsupported("reuse_prefix: a request's cache ends with it")
-        prompt, vocabulary = len(request.prompt_ids), self._vocab_size
-        if not prompt:
-            raise GenerationFailed("the prompt is empty: at least one token id is needed")
-        if request.max_tokens < 1:
-            raise GenerationFailed(f"max_tokens is {request.max_tokens}: at least 1 is needed")
-        if prompt + request.max_tokens > self._limit:
-            raise GenerationFailed(
-                f"{prompt} prompt tokens and {request.max_tokens} new ones exceed "
-                f"the context of {self._limit}"
-            )
-        bad = [i for i in request.prompt_ids if not 0 <= i < vocabulary]
-        if bad:
-            raise GenerationFailed(f"token id {bad[0]} is outside the vocabulary of {vocabulary}")
+        request.check(self._limit, self._vocab_size)
 
 
 class _Text:

@@ -7,15 +7,18 @@ costs milliseconds, so the sampler spaces its readings to stay below a fixed sha
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from dataclasses import replace
 from time import perf_counter, perf_counter_ns, thread_time
 
 import psutil
 
+from harness.worker import smaps
+from harness.worker.smaps import Reading
 from results.records import Memory, MemoryPoint
 
 INTERVAL_S = 0.05
 MAX_CPU_SHARE = 0.01
+FIELDS = ("rss", "pss", "uss", "anonymous", "file_backed", "swap")
 _CHILDREN_EVERY_S = 0.5
 
 
@@ -41,52 +44,48 @@ class Sampler:
             self._children_due = now + _CHILDREN_EVERY_S
         readings = [r for pid in self._pids if (r := _read(pid)) is not None]
         if readings:
-            self._points.append(MemoryPoint(perf_counter_ns(), *_added(readings)))
+            self._points.append(point(perf_counter_ns(), _added(readings)))
         cost = thread_time() - before
         self._cpu_s += cost
         self._due = now + max(INTERVAL_S, cost / MAX_CPU_SHARE)
 
-    def result(self, peak_rss: int | None) -> Memory:
-        """`peak_rss` is the kernel's high-water mark of the main process, if known."""
-        return Memory(INTERVAL_S, self._cpu_s, tuple(self._points), peak_rss)
+    def result(self) -> Memory:
+        return Memory(INTERVAL_S, self._cpu_s, tuple(self._points))
 
 
-Reading = tuple[int, int | None, int | None, int | None, int | None, int | None]
+def with_own(memory: Memory, own: list[MemoryPoint], peak_rss: int | None) -> Memory:
+    """Add the worker's readings of itself at the ends of its phases, which a sampler can miss in
+    a short trial, and the kernel's high-water mark of its RSS."""
+    points = sorted([*memory.points, *own], key=lambda p: p.at_ns)
+    return replace(memory, points=tuple(points), peak_rss=peak_rss)
+
+
+def point(at_ns: int, reading: Reading) -> MemoryPoint:
+    return MemoryPoint(at_ns, reading["rss"] or 0, *(reading[name] for name in FIELDS[1:]))
 
 
 def _added(readings: list[Reading]) -> Reading:
-    columns = list(zip(*readings, strict=True))
-    totals = [
-        None if None in column else sum(v for v in column if v is not None) for column in columns
-    ]
-    return (totals[0] or 0, totals[1], totals[2], totals[3], totals[4], totals[5])
+    """Sum over processes; None where one of them can't say."""
+    total: Reading = {}
+    for name in FIELDS:
+        values = [reading[name] for reading in readings]
+        total[name] = None if None in values else sum(v for v in values if v is not None)
+    return total
 
 
 def _read(pid: int) -> Reading | None:
-    """rss, pss, uss, anonymous, file-backed, swap in bytes; None when the process is gone."""
     if sys.platform == "linux":
-        try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            return None
-        kib: dict[str, int] = {}
-        for line in text.splitlines()[1:]:
-            name, _, rest = line.partition(":")
-            kib[name] = int(rest.split()[0])
-        if "Pss" not in kib:
-            return None
-        pss, anonymous = kib["Pss"] * 1024, kib.get("Pss_Anon", 0) * 1024
-        unique = (kib["Private_Clean"] + kib["Private_Dirty"]) * 1024
-        return kib["Rss"] * 1024, pss, unique, anonymous, pss - anonymous, kib["Swap"] * 1024
+        return smaps.read(pid)
+    reading: Reading = dict.fromkeys(FIELDS)
     try:
         process = psutil.Process(pid)
-        rss = int(process.memory_info().rss)
-        uss = int(process.memory_full_info().uss)
+        reading["rss"] = int(process.memory_info().rss)
+        reading["uss"] = int(process.memory_full_info().uss)
     except psutil.AccessDenied:
-        return rss, None, None, None, None, None
+        return reading if reading["rss"] else None
     except psutil.Error:
         return None
-    return rss, None, uss, None, None, None
+    return reading
 
 
 def _children(pid: int) -> list[int]:

@@ -120,8 +120,6 @@ def run(
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
     messages = tuple(conversation.messages)
-    conditions = next((m for m in messages if m["kind"] == "conditions"), None)
-    peak = conditions["conditions"].get("peak_rss") if conditions else None
     return Outcome(
         spawned_ns=spawned_ns,
         wall_s=perf_counter() - began,
@@ -130,7 +128,7 @@ def run(
         signal=_signal_name(-returncode) if returncode < 0 else None,
         timed_out=timed_out,
         broken=conversation.broken,
-        memory=sampler.result(peak) if sampler else None,
+        memory=sampler.result() if sampler else None,
         log_tail=_tail(log),
         end=next((m for m in messages if m["kind"] == "end"), None),
     )

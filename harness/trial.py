@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.memory import point, with_own
 from harness.supervisor import Message, Outcome
 from results.records import Engine, MalformedRecord, Record, Sample, Span, Status, Trial
 
@@ -15,6 +16,7 @@ def record(trial: Trial, attempt: int, started_at: str, outcome: Outcome) -> Rec
     samples: list[Sample] = []
     engine: Engine | None = None
     conditions: dict[str, Any] = {}
+    memory = outcome.memory
     try:
         spans = _spans(outcome)
         samples = [_sample(message["sample"]) for message in outcome.of("sample")]
@@ -23,7 +25,10 @@ def record(trial: Trial, attempt: int, started_at: str, outcome: Outcome) -> Rec
         conditions = {"python": started["python"]} if started else {}
         for message in outcome.of("conditions"):
             conditions |= message["conditions"]
-    except (KeyError, TypeError, ValueError, MalformedRecord) as error:
+        if memory is not None:
+            own = [point(int(m["at_ns"]), m["reading"]) for m in outcome.of("memory")]
+            memory = with_own(memory, own, conditions.get("peak_rss"))
+    except (AttributeError, KeyError, TypeError, ValueError, MalformedRecord) as error:
         status, reason, remedy = "failed", f"the worker sent a malformed message: {error!r}", None
     return Record(
         trial=trial.id,
@@ -41,7 +46,7 @@ def record(trial: Trial, attempt: int, started_at: str, outcome: Outcome) -> Rec
         engine=engine,
         spans=tuple(spans),
         samples=tuple(samples),
-        memory=outcome.memory,
+        memory=memory,
         conditions=conditions,
     )
 

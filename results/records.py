@@ -95,9 +95,9 @@ class MemoryPoint:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory sampled from outside the worker.
+    """Memory sampled from outside the worker, with its own readings at the ends of its phases.
 
-    `interval_s` is the shortest time between two points, `sampler_cpu_s` the CPU time that
+    `interval_s` is the shortest time between two samples, `sampler_cpu_s` the CPU time that
     taking them cost the parent; `peak_rss` is the kernel's own high-water mark, which no
     sampling can miss (None where there is none).
     """

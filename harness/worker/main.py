@@ -22,10 +22,9 @@ from backends.api import (
     Unavailable,
     Unsupported,
 )
+from harness.worker import smaps
 from harness.worker.channel import Channel, die_with_parent
 from harness.worker.measures import MEASURES
-
-ABILITIES = {"tokenizes": "Tokenizes", "renders_chat": "RendersChat", "scores": "Scores"}
 
 
 def main(job: Mapping[str, Any], descriptor: int, started_ns: int) -> None:
@@ -73,11 +72,13 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
         if job["job"] == "tokenize":
             _tokenize(backend, job, channel)
         else:
+            _weigh(channel)
             began = perf_counter_ns()
             try:
                 MEASURES[job["measure"]](backend, job, channel)
             finally:
                 channel.send("span", name=job["measure"], start_ns=began, end_ns=perf_counter_ns())
+                _weigh(channel)
     finally:
         channel.send("conditions", conditions=_conditions())
         closing = perf_counter_ns()
@@ -98,6 +99,13 @@ def _tokenize(backend: Backend, job: Mapping[str, Any], channel: Channel) -> Non
     for text, limit in job["texts"]:
         ids = backend.tokenize(text)[:limit]
         channel.send("tokens", ids=[int(i) for i in ids], text=backend.detokenize(ids))
+
+
+def _weigh(channel: Channel) -> None:
+    """A reading of this process' own memory, between timed parts: a sampler may come too late."""
+    reading = smaps.read()
+    if reading is not None:
+        channel.send("memory", at_ns=perf_counter_ns(), reading=reading)
 
 
 def _conditions() -> dict[str, Any]:
