@@ -21,6 +21,7 @@ from rich.table import Table
 
 from harness.plan import Plan
 from harness.probe import Probe
+from reports.names import variant
 from results.records import Case, Record, Trial
 
 out = Console(highlight=False)
@@ -39,7 +40,7 @@ def show_plan(plan: Plan, folder: Path | None = None) -> None:
         case = planned.case
         count = sum(trial.case.key == case.key for trial in plan.trials)
         skipped = "[yellow]skipped[/]" if planned.obstacle else str(count)
-        table.add_row(escape(case.backend), escape(case.artifact), escape(_measure(case)), skipped)
+        table.add_row(escape(case.backend), escape(variant(case)), escape(_measure(case)), skipped)
     out.print(table)
     told: set[tuple[str, str]] = set()
     for planned in plan.cases:

@@ -82,9 +82,9 @@ def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
                 location = ("backends", index, name)
                 asked = probes[_probe_key(name, settings)]
                 artifacts = _artifacts(loaded, location, settings, manifest, asked)
-                shared = _shared_parameters(settings, threads, context)
+                common = {"context": context, "threads": threads}
                 for artifact in artifacts:
-                    cases += _cases(scenario, manifest, name, settings, artifact, shared, asked)
+                    cases += _cases(scenario, manifest, name, settings, artifact, common, asked)
     unique = {c.case.key: c for c in cases}
     planned = tuple(unique.values())
     usable = host.usable_cpus()
@@ -216,25 +216,13 @@ def _artifacts(
     return readable
 
 
-def _shared_parameters(settings: BackendSettings, threads: int, context: int) -> dict[str, Any]:
-    return {
-        "context": context,
-        "threads": threads,
-        "device": settings.device,
-        "mmap": settings.mmap,
-        "mlock": settings.mlock,
-        "options": dict(settings.options),
-        "python": settings.python,
-    }
-
-
 def _cases(
     scenario: Scenario,
     manifest: Manifest,
     backend: str,
     settings: BackendSettings,
     artifact: str,
-    shared: Mapping[str, Any],
+    common: Mapping[str, Any],
     asked: Probe,
 ) -> list[PlannedCase]:
     obstacle = None
@@ -242,7 +230,14 @@ def _cases(
         obstacle = Obstacle("unsupported", str(asked.reason), asked.remedy)
     return [
         PlannedCase(
-            Case(manifest.id, backend, artifact, entry.name, {**parameters, **shared}),
+            Case(
+                manifest.id,
+                backend,
+                artifact,
+                entry.name,
+                {**parameters, **common},
+                settings.model_dump(exclude={"artifacts"}),
+            ),
             settings,
             manifest,
             obstacle,

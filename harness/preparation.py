@@ -15,7 +15,7 @@ from harness.models import Prepared
 from harness.plan import Obstacle, Plan, PlannedCase
 from harness.probe import packages
 from harness.prompts import PromptSpec
-from results.records import Prompt
+from results.records import Case, Prompt
 
 Assets = dict[tuple[str, str], Prepared]
 """By model and artifact."""
@@ -85,7 +85,7 @@ def _encode(
             "backend": adapter.reference,
             "packages": packages(adapter),
             "artifact": job_artifact(assets[case.case.model, case.case.artifact]),
-            "options": job_options(case.case.parameters),
+            "options": job_options(case.case),
             "texts": texts,
         }
         with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
@@ -117,7 +117,10 @@ def job_artifact(prepared: Prepared) -> dict[str, str]:
     return {**asdict(prepared.artifact), "path": str(prepared.artifact.path)}
 
 
-def job_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of LoadOptions, from a case's parameters."""
-    named = {k: parameters[k] for k in ("context", "threads", "device", "mmap", "mlock")}
-    return {**named, "extra": parameters["options"]}
+def job_options(case: Case) -> dict[str, Any]:
+    """The fields of LoadOptions, from a case."""
+    return {
+        **{name: case.parameters[name] for name in ("context", "threads")},
+        **{name: case.settings[name] for name in ("device", "mmap", "mlock")},
+        "extra": case.settings["options"],
+    }

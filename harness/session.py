@@ -206,7 +206,7 @@ def _job(
         "backend": adapter.reference,
         "packages": packages(adapter),
         "artifact": job_artifact(assets[trial.case.model, trial.case.artifact]),
-        "options": job_options(trial.case.parameters),
+        "options": job_options(trial.case),
         "measure": trial.case.measure,
         "parameters": dict(trial.case.parameters),
         "warmup": settings.warmup,

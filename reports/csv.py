@@ -26,7 +26,7 @@ from results.store import Run
 #: empty where there is none. `reason`: of the case's first failure.
 CASE_COLUMNS = (
     "run", "model", "backend", "engine_version", "artifact", "format", "precision",
-    "weights_group", "weights", "measure", "parameters", "metric", "unit", "better", "value",
+    "weights_group", "weights", "measure", "parameters", "settings", "metric", "unit", "better", "value",
     "low", "high", "level", "n", "method", "planned", "ok", "failed", "timeout", "crashed",
     "unsupported", "missing", "budget", "reason", "remedy",
 )  # fmt: skip
@@ -34,7 +34,7 @@ CASE_COLUMNS = (
 #: As in `results.frame`; token ids stay in the run folder.
 SAMPLE_COLUMNS = (
     "run", "trial", "status", "model", "backend", "engine_version", "artifact", "precision",
-    "measure", "parameters", "repetition", "attempt", "sample", "warmup", "prompt_digest",
+    "measure", "parameters", "settings", "repetition", "attempt", "sample", "warmup", "prompt_digest",
     "sent_tokens", "received_tokens", "ttft_ms", "ttft_reused_prefix_ms", "prefill_tok_s",
     "tpot_ms", "decode_tok_s", "e2e_ms", "peak_rss_bytes", "peak_pss_bytes",
 )  # fmt: skip
@@ -64,9 +64,12 @@ def cases(run: Run, report: Report) -> str:
 def samples(run: Run) -> str:
     """`samples.csv`."""
     data = frame.of(run)
-    parameters = {record.trial: _json(record.case.parameters) for record in run.records}
+    mappings = {
+        "parameters": {record.trial: _json(record.case.parameters) for record in run.records},
+        "settings": {record.trial: _json(record.case.settings) for record in run.records},
+    }
     columns = [
-        data["trial"].map(parameters) if name == "parameters" else data[name]
+        data["trial"].map(mappings[name]) if name in mappings else data[name]
         for name in SAMPLE_COLUMNS
     ]
     plain = [column.astype(object).where(column.notna(), None).tolist() for column in columns]
@@ -96,6 +99,7 @@ def _case_rows(run: Run, report: Report) -> Iterator[Sequence[object]]:
                         facts.weights if facts else None,
                         case.measure,
                         _json(case.parameters),
+                        _json(case.settings),
                         metric.name,
                         metric.unit,
                         metric.better,

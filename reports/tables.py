@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import numbers
-from reports.names import arm, workload_title
+from reports.names import arm, variant, workload_title
 from reports.untrusted import one_line
 from results import metrics
 from results.statistics import Estimate
@@ -180,7 +180,7 @@ def _row(summary: CaseSummary) -> Row:
     verdicts = {verdict.budget.metric: verdict.verdict for verdict in summary.budgets}
     return Row(
         backend=one_line(summary.case.backend, 60),
-        artifact=one_line(summary.case.artifact, 60),
+        artifact=one_line(variant(summary.case), 60),
         ok=f"{counts.ok}/{counts.planned}",
         trouble=trouble,
         cells={

@@ -45,8 +45,8 @@ def show(run: Run, console: Console) -> None:
     _list(console, "In short", [_headline(h) for h in report.headlines])
     _list(console, "Budgets", [_budget(line) for line in report.budgets])
     _list(console, "Failures", [_failure(line) for line in report.failures])
-    legend = "Rows of one task with the same letter (w) hold the same weights: ratios are fair."
-    _list(console, "Comparable", [Text(t) for t in (legend, *report.weights, *report.weight_notes)])
+    legend = "Only rows with the same letter (w) hold the same weights: their ratios are fair."
+    _list(console, "Comparable", [Text(t) for t in (legend, *report.weights)])
     _list(console, "Caveats", [Text(caveat, style="yellow") for caveat in _caveats(report)])
 
 

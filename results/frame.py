@@ -51,7 +51,9 @@ def of(run: store.Run) -> pd.DataFrame:
 
     prompts = {prompt.digest: list(prompt.ids) for prompt in run.prompts}
     facts = {(f.model, f.artifact): f for f in run.info.artifacts}
-    flat = {r.case.key: dict(flatten(r.case.parameters)) for r in run.records}
+    flat = {
+        r.case.key: dict(flatten({**r.case.parameters, **r.case.settings})) for r in run.records
+    }
     names = tuple(dict.fromkeys(name for one in flat.values() for name in one))
 
     # Trial columns are built once per trial and repeated by count: a million samples would

@@ -29,9 +29,11 @@ class MalformedRecord(ValueError):
 class Case:
     """Backend × artifact × measure × parameters, on one model.
 
-    `parameters` are plain JSON values, complete: nothing is left to a default elsewhere.
-    For `load`: page_cache, context. For `generate`: prompt_tokens, output_tokens, context,
-    reuse_prefix, sampling (a mapping of all sampling parameters).
+    Both mappings hold plain JSON values and are complete: nothing is left to a default elsewhere.
+    `parameters` are the task, the same for all cases that may be compared: prompt_tokens,
+    output_tokens, context, threads; for `load` page_cache; for `generate` reuse_prefix and
+    sampling (a mapping of all sampling parameters). `settings` are how this engine is run: device,
+    mmap, mlock, options (the engine's own), python (another interpreter).
     """
 
     model: str
@@ -39,6 +41,7 @@ class Case:
     artifact: str
     measure: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

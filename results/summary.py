@@ -249,7 +249,7 @@ def _weight_notes(groups: Sequence[Group]) -> tuple[str, ...]:
 
 
 def _names(group: Group) -> str:
-    return ", ".join(sorted(f"{s.case.backend} {s.case.artifact}" for s in group.cases))
+    return ", ".join(sorted({f"{s.case.backend} {s.case.artifact}" for s in group.cases}))
 
 
 def _caveats(cases: Sequence[CaseSummary], records: Mapping[str, list[Record]]) -> tuple[str, ...]:

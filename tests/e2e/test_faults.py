@@ -36,7 +36,7 @@ plan: {trials: 1, warmup: 1, requests: 3, trial_time_limit_s: 3}
 def _by_fault(run: store.Run) -> dict[str, store.Record]:
     found = {}
     for record in run.records:
-        options = record.case.parameters["options"]
+        options = record.case.settings["options"]
         names = [record.case.backend] if record.case.backend != "fake" else sorted(options)
         found["+".join(names) or "none"] = record
     return found
@@ -78,6 +78,9 @@ def test_every_fault_becomes_a_record_and_the_run_goes_on(workplace) -> None:
     assert (missing.status, missing.remedy) == ("unsupported", "pip install no-such-engine")
     assert records["fake-broken"].status == "unsupported"
     assert "a_module_that_nobody_has" in str(records["fake-broken"].reason)
+
+    # Cases that differ only in how the engine was set are told apart by name.
+    assert "fake fake crash_at=9 exit_code=7" in " ".join(result.stdout.split())
 
     page = (workplace.folder / "out" / "report.html").read_text()
     for words in ("SIGSEGV", "told to raise", "pip install no-such-engine", "killed after"):
