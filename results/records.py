@@ -130,12 +130,33 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class Check:
+    """One claim of the engine, tried out by the `audit` measure.
+
+    `passed` is None where the engine gives no way to tell. `detail` says what was seen; for a
+    check that did not pass it reads as a sentence about the engine.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
 class Record:
     """What one trial left behind, whatever happened.
 
     `reason` and `remedy` are set unless `status` is ok. `exit_code` is the worker's; `signal`
     the name of the signal that ended it, if one did. `log_tail` is the end of what the engine
     printed, kept for failures only (the whole log is in the run's `logs/`).
+
+    `conditions` are what the trial really ran under; keys that may be there:
+    `busy_threads` (threads that did the measured work), `threads` (all of them), `child_cpu_s`
+    (CPU time of the worker's children), `affinity`, `nice`, `cpu_user_s`, `cpu_system_s`,
+    `page_cache` (`asked`, and the shares of the artifact's pages `resident_before` and
+    `resident_after`, 0 to 1, None where unknown), `disturbance` (by others, while the trial ran:
+    `steal_s`, `foreign_cpu_s`, `pressure_s`, `frequency_mhz`, `temperature_c`; None where
+    unreadable). `checks` are filled by the `audit` measure only.
     """
 
     trial: str
@@ -155,6 +176,7 @@ class Record:
     samples: tuple[Sample, ...] = ()
     memory: Memory | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
     schema: int = SCHEMA
 
     def span(self, name: str) -> Span | None:
@@ -255,6 +277,7 @@ def record_from_json(line: str) -> Record:
         data["spans"] = tuple(Span(**s) for s in data["spans"])
         data["samples"] = tuple(_sample(s) for s in data["samples"])
         data["memory"] = _memory(data["memory"])
+        data["checks"] = tuple(Check(**c) for c in data["checks"])
         return Record(**data)
     except (ValueError, TypeError, KeyError) as error:
         raise MalformedRecord(f"not a record: {error}") from error
