@@ -15,9 +15,9 @@ help:  ## List the targets
 	@$(PIP) --editable '.[convert]'
 	@touch $@
 
-.venv/dev: .venv/engines tests/plugin/pyproject.toml
+.venv/dev: .venv/engines tests/plugin/pyproject.toml tests/liars/pyproject.toml
 	@echo "Installing the test tools into .venv"
-	@$(PIP) --editable '.[convert,dev]' --editable tests/plugin
+	@$(PIP) --editable '.[convert,dev]' --editable tests/plugin --editable tests/liars
 	@touch $@
 
 quickstart: .venv/engines  ## Compare three engines on one real model; writes runs/…/report.html
@@ -33,8 +33,10 @@ lint: .venv/dev  ## Check style (ruff)
 types: .venv/dev  ## Check types (mypy strict)
 	@$(BIN)/mypy
 
-bench: .venv/dev  ## Measure the harness itself (pytest-benchmark); never fails by timing
+bench: .venv/dev  ## Measure the harness itself; never fails by timing (minutes)
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
+	@$(BIN)/python tests/benchmarks/overhead.py
+	@$(BIN)/python tests/benchmarks/own_share.py $(RUN)
 
 clean:  ## Remove the virtual environment and caches; keeps runs/ and the model cache
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist

@@ -56,9 +56,14 @@ class GenerationFailed(BackendError):
 
 @dataclass(frozen=True)
 class Availability:
-    """What `probe` found: a version and build facts, or why the engine can't run and what to do."""
+    """What `probe` found: a version and build facts, or why the engine can't run and what to do.
+
+    `distribution` is the installed Python package that the version must be the version of; None
+    where the engine is no Python package.
+    """
 
     version: str | None = None
+    distribution: str | None = None
     build: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
     reason: str | None = None

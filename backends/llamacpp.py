@@ -68,7 +68,7 @@ class LlamaCpp:
             build = {"system_info": info.strip(), "library": str(lib.__file__)}
             build["mmap"] = str(bool(lib.llama_supports_mmap()))
             build["mlock"] = str(bool(lib.llama_supports_mlock()))
-            return Availability(version=lib.__version__, build=build, devices=("cpu",))
+            return Availability(lib.__version__, "llama-cpp-python", build, ("cpu",))
         except Unavailable as error:
             return Availability(reason=error.reason, remedy=error.remedy)
         except Exception as error:

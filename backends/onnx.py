@@ -61,7 +61,7 @@ class OnnxGenAI:
             build = {"commit": str(getattr(og, "__commit__", "unknown"))}
             build["onnxruntime"], build["providers"] = _runtime()
             build["telemetry"] = "disabled"
-            return Availability(version=og.__version__, build=build, devices=("cpu",))
+            return Availability(og.__version__, "onnxruntime-genai", build, ("cpu",))
         except Unavailable as error:
             return Availability(reason=error.reason, remedy=error.remedy)
         except Exception as error:

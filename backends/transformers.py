@@ -60,7 +60,7 @@ class Transformers:
                 "onednn": str(torch.backends.mkldnn.is_available()),
                 "threading": _threading(torch),
             }
-            return Availability(version=library.__version__, build=build, devices=("cpu",))
+            return Availability(library.__version__, "transformers", build, ("cpu",))
         except Unavailable as error:
             return Availability(reason=error.reason, remedy=error.remedy)
         except Exception as error:

@@ -16,6 +16,7 @@ from harness.models.cli import app as models_app
 
 if TYPE_CHECKING:
     from harness.plan import Overrides, Plan
+    from results.records import Record
     from results.store import Run
 
 EXIT_CASES_FAILED = 3
@@ -133,7 +134,7 @@ def run(
     _report(folder, show=True)
     if not finished:
         _say(f"the run's time limit is over; go on with: bakeoff run --resume {folder}")
-    if not finished or any(record.status != "ok" for record in _read(folder).records):
+    if not finished or any(_failed(record) for record in _read(folder).records):
         raise typer.Exit(EXIT_CASES_FAILED)
 
 
@@ -171,6 +172,11 @@ def schema() -> None:
     from harness.scenario import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _failed(record: Record) -> bool:
+    """A trial that was not ok, or an engine that the audit caught in a lie."""
+    return record.status != "ok" or any(check.passed is False for check in record.checks)
 
 
 def _plan(scenario: Path, overrides: Overrides) -> Plan:

@@ -64,10 +64,10 @@ Sampling = Annotated[
 class LoadMeasure(Strict):
     """Start a process, import the engine, open the model, make the first token."""
 
-    page_cache: list[Literal["warm"]] = Field(
+    page_cache: Annotated[list[Literal["warm", "cold"]], BeforeValidator(_listed)] = Field(
         ["warm"],
         min_length=1,
-        description="state of the model's files in the page cache; warm: read once before",
+        description="state of the model's files in the page cache: read once before, or dropped",
     )
 
     def parameters(self) -> Iterator[dict[str, Any]]:
@@ -82,7 +82,9 @@ class GenerateMeasure(Strict):
     output_tokens: Lengths = Field(description="tokens generated, forced past end-of-sequence")
     sampling: Sampling = Field(default_factory=lambda: SamplingSettings.model_validate({}))
     reuse_prefix: bool = Field(
-        False, description="let the engine keep the KV cache of the prompt's prefix"
+        False,
+        description="requests share the first 7/8 of their prompt, and the engine may keep its KV "
+        "cache; gives another TTFT metric",
     )
 
     def parameters(self) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,8 @@ from harness.yaml_source import suggestion
 from results.records import Case, Status, Trial
 
 CONTEXT_STEP = 256
+AUDIT = {"prompt_tokens": 32, "output_tokens": 16}
+"""Sizes of the audit's requests: its longest is a prompt, twelve tokens, and one more."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
                 common = {"context": context, "threads": threads}
                 for artifact in artifacts:
                     cases += _cases(scenario, manifest, name, settings, artifact, common, asked)
+    if scenario.plan.audit:
+        cases += _audits(cases)
     unique = {c.case.key: c for c in cases}
     planned = tuple(unique.values())
     usable = host.usable_cpus()
@@ -137,9 +141,8 @@ def _manifest(loaded: LoadedScenario, scenario: Scenario, index: int) -> Manifes
 
 
 def _context(scenario: Scenario) -> int:
-    longest: int = max(
-        p["prompt_tokens"] + p["output_tokens"] for m in scenario.measures for p in m.parameters()
-    )
+    sizes = [p for measure in scenario.measures for p in measure.parameters()]
+    longest: int = max(p["prompt_tokens"] + p["output_tokens"] for p in [*sizes, AUDIT])
     return -(-longest // CONTEXT_STEP) * CONTEXT_STEP
 
 
@@ -247,6 +250,16 @@ def _cases(
     ]
 
 
+def _audits(cases: list[PlannedCase]) -> list[PlannedCase]:
+    """One audit for every arm, on the machine, threads and context of its cases."""
+    audits: dict[str, PlannedCase] = {}
+    for planned in cases:
+        told = {name: planned.case.parameters[name] for name in ("context", "threads")}
+        case = replace(planned.case, measure="audit", parameters={**AUDIT, **told})
+        audits.setdefault(case.key, replace(planned, case=case))
+    return list(audits.values())
+
+
 def _trials(cases: tuple[PlannedCase, ...], scenario: Scenario) -> tuple[Trial, ...]:
     """Every case once per round, each round shuffled anew: drift hits all cases alike.
 
@@ -255,7 +268,11 @@ def _trials(cases: tuple[PlannedCase, ...], scenario: Scenario) -> tuple[Trial, 
     order = random.Random(scenario.plan.seed)
     trials: list[Trial] = []
     for repetition in range(scenario.plan.trials):
-        block = [c for c in cases if c.obstacle is None or repetition == 0]
+        block = [
+            c
+            for c in cases
+            if repetition == 0 or (c.obstacle is None and c.case.measure != "audit")
+        ]
         order.shuffle(block)
         trials += [Trial(_trial_id(c.case, repetition), c.case, repetition) for c in block]
     return tuple(trials)

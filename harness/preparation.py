@@ -21,7 +21,9 @@ Assets = dict[tuple[str, str], Prepared]
 """By model and artifact."""
 
 PromptNames = dict[str, dict[str, list[str]]]
-"""Digests of the prompts of a trial's requests, by model and by prompt length (as text)."""
+"""Digests of the prompts of a trial's requests, by model and by `prompt_name`."""
+
+AUDIT_PROMPTS = 3
 
 OnProgress = Callable[[str, float | None], None]
 
@@ -45,7 +47,8 @@ def encode_prompts(
     planned: Plan, assets: Assets, on_progress: OnProgress
 ) -> tuple[list[Prompt], PromptNames, dict[str, str]]:
     """Prompts of every length for every model, their digests by model and length, and by whom."""
-    requests = planned.scenario.plan.warmup + planned.scenario.plan.requests
+    settings = planned.scenario.plan
+    requests = max(settings.warmup + settings.requests, AUDIT_PROMPTS)
     built: dict[str, Prompt] = {}
     names: PromptNames = {}
     tokenizers: dict[str, str] = {}
@@ -53,19 +56,29 @@ def encode_prompts(
         runnable = [c for c in planned.cases if c.case.model == model and c.obstacle is None]
         if not runnable:
             continue
-        lengths = sorted({int(c.case.parameters["prompt_tokens"]) for c in runnable})
-        specs = [PromptSpec(length, index) for length in lengths for index in range(requests)]
+        sets = {prompt_name(c.case): c.case for c in runnable}
+        specs = [_spec(case, index) for case in sets.values() for index in range(requests)]
         on_progress(f"{model}: encode prompts", None)
-        answers, tokenizers[model] = _encode(
-            prompts.texts(specs, requests), runnable, planned, assets
-        )
+        texts = prompts.pieces(specs, requests)
+        answers, tokenizers[model] = _encode(texts, runnable, planned, assets)
         found = prompts.built(specs, answers)
         names[model] = {
-            str(length): [found[PromptSpec(length, index)].digest for index in range(requests)]
-            for length in lengths
+            name: [found[_spec(case, index)].digest for index in range(requests)]
+            for name, case in sets.items()
         }
         built |= {prompt.digest: prompt for prompt in found.values()}
     return list(built.values()), names, tokenizers
+
+
+def prompt_name(case: Case) -> str:
+    """Which set of prompts a case uses: all engines' cases of one task use the same."""
+    shared = " with a shared prefix" if case.parameters.get("reuse_prefix") else ""
+    return f"{case.parameters['prompt_tokens']} tokens{shared}"
+
+
+def _spec(case: Case, index: int) -> PromptSpec:
+    shared = bool(case.parameters.get("reuse_prefix"))
+    return PromptSpec(int(case.parameters["prompt_tokens"]), index, shared)
 
 
 def _encode(

@@ -3,6 +3,9 @@
 The project's passages form one long text. The prompt of request k starts at another sentence than
 those of all other requests of a trial, and goes on from there: no two requests of a trial share a
 prefix, and every prompt still reads as text. Every engine gets the same ids for request k.
+
+Where reuse of the prefix is what is measured, requests share the first 7/8 of their prompt
+instead, as the turns of a conversation do, and each goes on with a text of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from results.records import Prompt, digest_ids
 PASSAGES = SCENARIOS / "prompts" / "passages.jsonl"
 _CHARACTERS_PER_TOKEN = 12
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'])")
+
+Piece = tuple[str, int]
+"""A text, and how many ids to keep of it."""
 
 
 @cache
@@ -48,38 +54,55 @@ def text_from(start: int, characters: int) -> str:
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """Request number `index` of a trial whose prompts have `tokens` tokens."""
+    """Request number `index` of a trial whose prompts have `tokens` tokens.
+
+    `shared`: all requests of the trial begin with the same 7/8 of them.
+    """
 
     tokens: int
     index: int
+    shared: bool = False
+
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each piece of the prompt."""
+        own = max(1, self.tokens // 8)
+        return (self.tokens - own, own) if self.shared and self.tokens > 1 else (self.tokens,)
 
 
-def texts(specs: Iterable[PromptSpec], requests: int) -> list[tuple[str, int]]:
-    """For each prompt: text that is long enough, and the number of ids to keep of it.
+def pieces(specs: Iterable[PromptSpec], requests: int) -> list[Piece]:
+    """The texts to encode for these prompts, in order; each long enough for its tokens.
 
     Raises BakeoffError when there are fewer sentences to start at than requests.
     """
+    starts = requests + 1
     count = len(sentences())
-    if requests > count:
+    if starts > count:
         raise BakeoffError(
-            f"a trial of {requests} requests needs as many different prompts, there are {count}",
+            f"a trial of {requests} requests needs as many different prompts, there are {count - 1}",
             "lower plan.warmup or plan.requests; more trials give more data, too",
         )
-    stride = count // requests
-    return [
-        (text_from(spec.index * stride, spec.tokens * _CHARACTERS_PER_TOKEN), spec.tokens)
-        for spec in specs
-    ]
+    stride = count // starts
+    found: list[Piece] = []
+    for spec in specs:
+        lengths = spec.lengths()
+        sentence = [0, spec.index + 1] if len(lengths) > 1 else [spec.index]
+        for start, tokens in zip(sentence, lengths, strict=True):
+            found.append((text_from(start * stride, tokens * _CHARACTERS_PER_TOKEN), tokens))
+    return found
 
 
-def built(specs: list[PromptSpec], encoded: list[Mapping[str, Any]]) -> dict[PromptSpec, Prompt]:
+def built(
+    specs: Iterable[PromptSpec], encoded: Iterable[Mapping[str, Any]]
+) -> dict[PromptSpec, Prompt]:
     """Prompts from the reference tokenizer's answers. Raises BakeoffError if one is too short."""
+    answers = iter(encoded)
     prompts: dict[PromptSpec, Prompt] = {}
-    for spec, answer in zip(specs, encoded, strict=True):
-        ids: tuple[int, ...] = tuple(answer["ids"])
+    for spec in specs:
+        parts = [next(answers) for _ in spec.lengths()]
+        ids = tuple(int(i) for part in parts for i in part["ids"])
         if len(ids) != spec.tokens:
             raise BakeoffError(
                 f"the reference tokenizer made {len(ids)} tokens of a text for {spec.tokens}"
             )
-        prompts[spec] = Prompt(digest_ids(ids), ids, str(answer["text"]))
+        prompts[spec] = Prompt(digest_ids(ids), ids, "".join(str(part["text"]) for part in parts))
     return prompts

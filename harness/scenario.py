@@ -66,6 +66,7 @@ class PlanSettings(Strict):
         None, ge=8, le=10_000_000, description="in tokens; default: what the longest request needs"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="draws the order of trials")
+    audit: bool = Field(True, description="try out what each engine claims to do, once per run")
     trial_time_limit_s: Number = Field(300.0, gt=0, le=86_400, description="kills a trial")
     run_time_limit_s: Number | None = Field(
         None, gt=0, description="starts no further trial; the run can be resumed"
@@ -101,6 +102,15 @@ class Scenario(Strict):
     budgets: dict[Annotated[str, BeforeValidator(_metric)], Limit] = Field(
         default_factory=dict, json_schema_extra={"propertyNames": {"enum": [*sorted(METRICS)]}}
     )
+
+    @model_validator(mode="after")
+    def _reuse_needs_a_first_request(self) -> Self:
+        reusing = any(m.generate and m.generate.reuse_prefix for m in self.measures)
+        if reusing and self.plan.warmup == 0:
+            raise ValueError(
+                "reuse_prefix needs plan.warmup of at least 1, to have a prefix to reuse"
+            )
+        return self
 
 
 @dataclass(frozen=True)

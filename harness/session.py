@@ -18,8 +18,10 @@ from filelock import FileLock, Timeout
 
 from harness import (
     __version__,
+    disturbance,
     environment,
     host,
+    page_cache,
     plan,
     preparation,
     registry,
@@ -29,7 +31,14 @@ from harness import (
 from harness import trial as outcomes
 from harness.errors import BadInput, Problem, RunFolderBusy
 from harness.plan import Obstacle, Overrides, Plan, PlannedCase
-from harness.preparation import Assets, OnProgress, PromptNames, job_artifact, job_options
+from harness.preparation import (
+    Assets,
+    OnProgress,
+    PromptNames,
+    job_artifact,
+    job_options,
+    prompt_name,
+)
 from harness.probe import packages
 from harness.yaml_source import parse
 from results import store
@@ -170,8 +179,9 @@ def _run(
     writer.start(trial.id, before)
     log, outputs = writer.log(trial.id), writer.outputs(trial.id)
     log.unlink(missing_ok=True)
-    if trial.case.parameters.get("page_cache") == "warm":
-        _read_through(assets[trial.case.model, trial.case.artifact].artifact.path)
+    path = assets[trial.case.model, trial.case.artifact].artifact.path
+    asked = trial.case.parameters.get("page_cache")
+    surroundings = _page_cache(path, asked)
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     with outputs.open("w", encoding="utf-8") as texts:
 
@@ -181,6 +191,7 @@ def _run(
                 texts.write(json.dumps({"sample": index, "text": message.get("text")}) + "\n")
                 texts.flush()
 
+        before_trial = disturbance.read()
         try:
             outcome = supervisor.run(
                 _job(trial, case, planned, assets, requests),
@@ -193,7 +204,21 @@ def _run(
         except KeyboardInterrupt:
             writer.give_up(trial.id)
             raise
-    return outcomes.record(trial, before, started_at, outcome)
+    surroundings["disturbance"] = disturbance.between(before_trial, disturbance.read())
+    if asked is not None:
+        surroundings["page_cache"]["resident_after"] = page_cache.resident(path)
+    return outcomes.record(trial, before, started_at, outcome, surroundings)
+
+
+def _page_cache(path: Path, asked: str | None) -> dict[str, Any]:
+    """Bring the artifact's pages into the state that the case asks for, and say how far it got."""
+    if asked is None:
+        return {}
+    if asked == "cold":
+        page_cache.drop(path)
+    else:
+        page_cache.fill(path)
+    return {"page_cache": {"asked": asked, "resident_before": page_cache.resident(path)}}
 
 
 def _job(
@@ -231,18 +256,8 @@ def _without_worker(trial: Trial, obstacle: Obstacle, attempt: int) -> Record:
 
 def _request_ids(info: RunInfo, trial: Trial, known: Mapping[str, Prompt]) -> list[dict[str, Any]]:
     names: PromptNames = info.plan["prompts"]
-    length = str(trial.case.parameters["prompt_tokens"])
-    digests = names.get(trial.case.model, {}).get(length, [])
+    digests = names.get(trial.case.model, {}).get(prompt_name(trial.case), [])
     return [{"digest": d, "ids": list(known[d].ids)} for d in digests]
-
-
-def _read_through(path: Path) -> None:
-    """Read the artifact's files once, so that the page cache holds what fits of them."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        with file.open("rb", buffering=0) as handle:
-            while handle.read(1 << 22):
-                pass
 
 
 def _changes(info: RunInfo, planned: Plan, assets: Assets) -> list[str]:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from harness.memory import point, with_own
 from harness.supervisor import Message, Outcome
-from results.records import Engine, MalformedRecord, Record, Sample, Span, Status, Trial
+from results.records import Check, Engine, MalformedRecord, Record, Sample, Span, Status, Trial
 
 
-def record(trial: Trial, attempt: int, started_at: str, outcome: Outcome) -> Record:
-    """The record of one trial. A message that has the wrong shape makes the trial failed."""
+def record(
+    trial: Trial,
+    attempt: int,
+    started_at: str,
+    outcome: Outcome,
+    surroundings: Mapping[str, Any] | None = None,
+) -> Record:
+    """The record of one trial. A message that has the wrong shape makes the trial failed.
+
+    `surroundings` are the conditions that the parent saw, beside those the worker tells.
+    """
     status, reason, remedy = _verdict(outcome)
     spans: list[Span] = []
     samples: list[Sample] = []
     engine: Engine | None = None
     conditions: dict[str, Any] = {}
+    checks: list[Check] = []
     memory = outcome.memory
     try:
         spans = _spans(outcome)
@@ -25,6 +36,8 @@ def record(trial: Trial, attempt: int, started_at: str, outcome: Outcome) -> Rec
         conditions = {"python": started["python"]} if started else {}
         for message in outcome.of("conditions"):
             conditions |= message["conditions"]
+        conditions |= surroundings or {}
+        checks = [_check(message) for message in outcome.of("check")]
         if memory is not None:
             own = [point(int(m["at_ns"]), m["reading"]) for m in outcome.of("memory")]
             memory = with_own(memory, own, conditions.get("peak_rss"))
@@ -48,6 +61,7 @@ def record(trial: Trial, attempt: int, started_at: str, outcome: Outcome) -> Rec
         samples=tuple(samples),
         memory=memory,
         conditions=conditions,
+        checks=tuple(checks),
     )
 
 
@@ -114,6 +128,13 @@ def _sample(data: Message) -> Sample:
     if len(sample.token_ns) != len(sample.token_ids):
         raise MalformedRecord("a sample has another number of time stamps than of ids")
     return sample
+
+
+def _check(message: Message) -> Check:
+    passed = message["passed"]
+    if passed is not None and not isinstance(passed, bool):
+        raise MalformedRecord("a check neither passed nor failed")
+    return Check(str(message["name"]), passed, str(message["detail"]))
 
 
 def _engine(message: Message | None) -> Engine | None:

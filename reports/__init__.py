@@ -1,6 +1,7 @@
 """Show a run: terminal, HTML, CSV, Markdown. Every format is fed by one view model (`view`).
 
-    write(run, ("html", "csv"), folder)     files: report.html, report.csv, report.md, samples.csv
+    write(run, ("html", "csv"), folder)     files: report.html, report.csv, report.md,
+                                            comparisons.csv, samples.csv
     terminal.show(run, console)             a table that fits 80 columns, on a rich console
 
 Engines' and models' text is untrusted: it is made visible and bounded in the view model and
@@ -19,6 +20,7 @@ FILES = {
     "html": "report.html",
     "csv": "report.csv",
     "md": "report.md",
+    "comparisons": "comparisons.csv",
     "samples": "samples.csv",
 }
 
@@ -47,10 +49,10 @@ def _render(run: Run, name: str) -> str:
     from reports import view
 
     report = view.build(run)
-    if name == "csv":
+    if name in ("csv", "comparisons"):
         from reports import csv
 
-        return csv.cases(run, report)
+        return (csv.cases if name == "csv" else csv.comparisons)(run, report)
     if name == "md":
         from reports import markdown
 

@@ -1,7 +1,8 @@
 """CSV, tidy and safe to open in a spreadsheet.
 
 `report.csv` has one row per case and metric, those without a value too (`value` is then empty),
-so that a failed case is a row and not a gap. `samples.csv` has one row per request.
+so that a failed case is a row and not a gap. `comparisons.csv` has one row per case against its
+base and metric. `samples.csv` has one row per request.
 Numbers are full precision in the metric's own unit. Columns stay in this order; new ones are
 added at the end.
 """
@@ -18,17 +19,28 @@ from reports import numbers
 from reports.untrusted import one_line
 from reports.view import Report
 from results import frame, metrics
+from results.certificate import ITEMS
 from results.store import Run
 
 #: `low`, `high`: interval at `level`; empty with one trial. `n`: trials that gave a value.
 #: planned = ok + failed + timeout + crashed + unsupported + missing. `weights_group`: rows of
 #: one workload with the same letter hold the same weights. `budget`: met, missed, unknown or
-#: empty where there is none. `reason`: of the case's first failure.
+#: empty where there is none. `reason`: of the case's first failure. `failed_checks`: what an audit
+#: of the arm caught.
 CASE_COLUMNS = (
     "run", "model", "backend", "engine_version", "artifact", "format", "precision",
     "weights_group", "weights", "measure", "parameters", "settings", "metric", "unit", "better", "value",
     "low", "high", "level", "n", "method", "planned", "ok", "failed", "timeout", "crashed",
-    "unsupported", "missing", "budget", "reason", "remedy",
+    "unsupported", "missing", "budget", "reason", "remedy", "failed_checks",
+)  # fmt: skip
+
+#: `ratio` is case / base, `low` and `high` its interval; empty where the certificate refuses a
+#: ratio, or there is no value. The last columns are the certificate, item by item: `same`,
+#: `differs: how`, `unknown: why`, or empty where an item does not apply to the measure.
+COMPARISON_COLUMNS = (
+    "run", "model", "measure", "parameters", "backend", "artifact", "settings", "base_backend",
+    "base_artifact", "base_settings", "metric", "unit", "better", "ratio", "low", "high", "level",
+    "n", "base_n", "verdict", "why", "grade", *ITEMS,
 )  # fmt: skip
 
 #: As in `results.frame`; token ids stay in the run folder.
@@ -59,6 +71,11 @@ def guard(text: str) -> str:
 def cases(run: Run, report: Report) -> str:
     """`report.csv`."""
     return _csv(CASE_COLUMNS, _case_rows(run, report))
+
+
+def comparisons(run: Run, report: Report) -> str:
+    """`comparisons.csv`."""
+    return _csv(COMPARISON_COLUMNS, _comparison_rows(run, report))
 
 
 def samples(run: Run) -> str:
@@ -114,7 +131,39 @@ def _case_rows(run: Run, report: Report) -> Iterator[Sequence[object]]:
                         verdicts.get(metric.name),
                         failure.reason if failure else None,
                         failure.remedy if failure else None,
+                        ", ".join(name for name, _ in row.lies) or None,
                     )
+
+
+def _comparison_rows(run: Run, report: Report) -> Iterator[Sequence[object]]:
+    for one in (c for table in report.comparisons for row in table.rows for c in row.found):
+        case, base, ratio = one.summary.case, one.base.case, one.ratio
+        items = {item.name: item.text for item in one.certificate.items}
+        yield (
+            run.info.id,
+            case.model,
+            case.measure,
+            _json(case.parameters),
+            case.backend,
+            case.artifact,
+            _json(case.settings),
+            base.backend,
+            base.artifact,
+            _json(base.settings),
+            one.metric.name,
+            one.metric.unit,
+            one.metric.better,
+            ratio.value if ratio else None,
+            ratio.low if ratio else None,
+            ratio.high if ratio else None,
+            ratio.level if ratio else None,
+            one.n,
+            one.base_n,
+            one.verdict,
+            one.why,
+            one.certificate.grade,
+            *(items.get(name) for name in ITEMS),
+        )
 
 
 def _csv(columns: Sequence[str], rows: Iterator[Sequence[object]] | zip[tuple[object, ...]]) -> str:

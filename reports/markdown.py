@@ -46,12 +46,18 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _bullets("Caveats", map(escape, report.caveats))
     for table in report.tables:
         yield from _table(table)
-    yield from _bullets(
-        "What is comparable with what",
-        map(escape, (*report.weights, *report.weight_notes)),
-    )
+    yield from _comparisons(report)
+    yield from _bullets("Audit", _audit(report))
     yield from _bullets("Budgets", _budgets(report))
     yield from _bullets("Failures", _failures(report))
+    yield from _memory(report)
+    yield from _bullets(
+        "Engines' claims that are off",
+        (
+            f"**{escape(one.case)}** ({escape(one.task)}): {escape(one.text)}"
+            for one in report.claims
+        ),
+    )
     yield from _pairs("Machine", (("fingerprint", report.fingerprint), *report.host))
     yield from _pairs("Engines and software", (*report.engines, *report.software))
     yield from _artifacts(report)
@@ -77,22 +83,56 @@ def _table(table: Table) -> Iterator[str]:
         for row in section.rows:
             yield _row(
                 (
-                    escape(row.name),
+                    escape(row.name) + "".join(f" ✗ {escape(name)}" for name, _ in row.lies),
                     section.letter,
                     row.ok,
                     *(_cell(row, m.name) for m in table.columns),
                 )
             )
     yield ""
-    for section in table.sections:
-        for caveat in section.caveats:
-            yield f"- {escape(caveat)}"
-    yield ""
 
 
 def _cell(row: Row, metric: str) -> str:
     cell = row.cells.get(metric)
     return "" if cell is None else escape(cell.text) + _MARKS.get(cell.verdict or "", "")
+
+
+def _comparisons(report: Report) -> Iterator[str]:
+    yield from _bullets("Weights", map(escape, report.weights))
+    if report.comparisons:
+        yield from ("## Comparisons", "")
+        yield "Each number is the case's mean over the base's, with a 95 % interval."
+        yield ""
+    for table in report.comparisons:
+        yield from (f"### {escape(table.title)}, against {escape(table.base)}", "")
+        yield _row(("engine, artifact", *(escape(m.title) for m in table.columns), "grade", "why"))
+        yield _row(("---", *("---:" for _ in table.columns), "---", "---"))
+        for row in table.rows:
+            cells = (f"{escape(cell.text)} {cell.verdict}" for cell in row.cells)
+            why = escape("; ".join(row.reasons) or "everything was the same")
+            yield _row((escape(row.name), *cells, row.grade, why))
+        yield ""
+
+
+def _audit(report: Report) -> Iterator[str]:
+    for row in report.audit.rows:
+        if not row.failed:
+            yield f"{escape(row.name)}: {escape(row.summary)}"
+        for name, detail in row.failed:
+            yield f"**{escape(row.name)} ✗ {escape(name)}**: {escape(detail)}"
+
+
+def _memory(report: Report) -> Iterator[str]:
+    if not report.memory:
+        return
+    yield from ("## Memory", "")
+    head = ("engine, artifact", "RSS", "PSS", "anonymous", "file-backed", "of PSS", "swap")
+    yield _row((*head, "PSS: load", "prefill", "decode", "sampler's CPU"))
+    yield _row(("---", *("---:" for _ in range(10))))
+    for row in report.memory:
+        fields = (row.rss, row.pss, row.anonymous, row.file_backed, row.explained, row.swap)
+        yield _row((escape(row.name), *fields, *row.phases, row.sampler))
+    yield ""
 
 
 def _budgets(report: Report) -> Iterator[str]:

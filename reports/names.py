@@ -5,24 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from results.records import Case
+from results.arms import arm, variant
 
-#: Settings that say nothing: what every engine is run with unless the scenario says otherwise.
-_PLAIN: Mapping[str, object] = {"device": "cpu", "mmap": None, "mlock": None, "python": None}
-
-
-def arm(case: Case) -> str:
-    """Backend and artifact, and the settings that are not the plain ones."""
-    return f"{case.backend} {variant(case)}"
-
-
-def variant(case: Case) -> str:
-    """The artifact, and the settings that are not the plain ones."""
-    said = [f"{k}={v}" for k, v in case.settings.items() if k in _PLAIN and v != _PLAIN[k]]
-    options = case.settings.get("options")
-    if isinstance(options, Mapping):
-        said += [f"{k}={v}" for k, v in options.items()]
-    return " ".join([case.artifact, *said])
+__all__ = ["arm", "sampling", "variant", "workload_title"]
 
 
 def workload_title(measure: str, parameters: Mapping[str, Any]) -> str:

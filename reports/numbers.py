@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from results.statistics import Estimate
+from results.statistics import Estimate, Ratio
 
 MISSING = "\N{EN DASH}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -39,7 +39,7 @@ def quantity(value: float | None, unit: str) -> str:
     return _with_unit(_digits(value * factor, _decimals(value * factor)), shown)
 
 
-def interval(found: Estimate | None, unit: str) -> str:
+def interval(found: Estimate | Ratio | None, unit: str) -> str:
     """`[29.8, 32.7]` on the scale of the value; empty where there is no interval."""
     if found is None or found.low is None or found.high is None:
         return ""

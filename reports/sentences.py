@@ -1,19 +1,21 @@
 """The headline: what the numbers say in plain words, and "can't tell" where they don't.
 
-One case is said to be ahead only within a group of equal weights, and only when its interval
-overlaps that of no other case.
+One case is said to be ahead only within a group of equal weights, only when its interval overlaps
+that of no other case, and only when its certificate with each of them allows a ratio. A case that
+failed a check of its audit is not ranked.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports import numbers
 from reports.names import arm
 from reports.untrusted import one_line
 from results import metrics
+from results.certificate import certify
 from results.summary import CaseSummary, Group
 
 #: What a headline answers, by measure: (metric, words for being ahead).
@@ -48,10 +50,6 @@ def headlines(title: str, group: Group) -> Iterator[Headline]:
     if len(group.cases) < 2 or group.weights is None:
         return
     where = f"{title}; same {one_line(group.precision, 40)} weights"
-    if group.caveats:
-        text = f"Not compared: {one_line('; '.join(group.caveats), 600)}."
-        yield Headline(where, (Statement(text, False),))
-        return
     case = group.cases[0].case
     expected = {metric.name for metric in metrics.applicable(case)}
     statements = tuple(
@@ -66,20 +64,20 @@ def headlines(title: str, group: Group) -> Iterator[Headline]:
 def _answer(group: Group, metric: metrics.Metric, words: str) -> Statement:
     short = _short_names(group)
     measured = [case for case in group.cases if metric.name in case.estimates]
-    left_out = _left_out([case for case in group.cases if case not in measured], short)
+    honest = [case for case in measured if not case.evidence.failed_checks]
     ranked = sorted(
-        measured,
+        honest,
         key=lambda case: case.estimates[metric.name].value,
         reverse=metric.better == "higher",
     )
+    notes = _lost(ranked, short) + _left_out(group.cases, ranked, short)
     if (why := _undecided(ranked, metric, short)) is not None:
-        return Statement(f"Can't tell which has the {words}: {why}.{left_out}", False)
+        return Statement(f"Can't tell which has the {words}: {why}.{notes}", False)
     first, second = ranked[:2]
-    lost = first.counts.planned - first.counts.ok
-    though = f" {lost} of its {first.counts.planned} trials gave no value." if lost else ""
     return Statement(
         f"{short[first.case.key]} has the {words}: {_value(first, metric)}; "
-        f"next is {short[second.case.key]} with {_value(second, metric)}.{though}{left_out}",
+        f"next is {short[second.case.key]} with {_value(second, metric)}."
+        f"{_caveats(first, second)}{notes}",
         True,
     )
 
@@ -89,10 +87,15 @@ def _undecided(
 ) -> str | None:
     """Why nothing can be said about who is ahead; None where `ranked[0]` is."""
     if not ranked:
-        return "no case gave a value"
+        return "no case gave a value that counts"
     first, rest = ranked[0], ranked[1:]
     if not rest:
-        return f"only {short[first.case.key]} gave a value ({_value(first, metric)})"
+        return f"only {short[first.case.key]} gave a value that counts ({_value(first, metric)})"
+    for case in rest:
+        certificate = certify(first, case)
+        if certificate.grade == "refused":
+            pair = f"{short[first.case.key]} and {short[case.case.key]}"
+            return f"{pair} are not comparable, {one_line('; '.join(certificate.reasons), 400)}"
     best = first.estimates[metric.name]
     overlaps = [best.overlaps(case.estimates[metric.name]) for case in rest]
     if None in overlaps:
@@ -104,14 +107,37 @@ def _undecided(
     return f"the intervals of {_and(values)} overlap"
 
 
-def _left_out(absent: list[CaseSummary], short: dict[str, str]) -> str:
-    if not absent:
+def _caveats(first: CaseSummary, second: CaseSummary) -> str:
+    """What weakens the lead, where both did the same work under other conditions."""
+    certificate = certify(first, second)
+    if certificate.grade != "with caveats":
         return ""
-    whys = [
-        f"{short[case.case.key]} ({case.failure.status if case.failure else 'no value'})"
-        for case in absent
+    return f" Caveat: {one_line('; '.join(certificate.reasons), 400)}."
+
+
+def _lost(ranked: list[CaseSummary], short: dict[str, str]) -> str:
+    lost = [
+        f"{case.counts.planned - case.counts.ok} of {case.counts.planned} trials of "
+        f"{short[case.case.key]}"
+        for case in ranked
+        if case.counts.ok < case.counts.planned
     ]
-    return f" Not ranked: {_and(whys)}."
+    return f" {_and(lost)} gave no value." if lost else ""
+
+
+def _left_out(
+    cases: Sequence[CaseSummary], ranked: list[CaseSummary], short: dict[str, str]
+) -> str:
+    whys = []
+    for case in cases:
+        if case in ranked:
+            continue
+        if failed := [one_line(check.name, 60) for check in case.evidence.failed_checks]:
+            why = f"failed its audit: {', '.join(failed)}"
+        else:
+            why = case.failure.status if case.failure else "no value"
+        whys.append(f"{short[case.case.key]} ({why})")
+    return f" Not ranked: {_and(whys)}." if whys else ""
 
 
 def _short_names(group: Group) -> dict[str, str]:

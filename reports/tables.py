@@ -10,6 +10,7 @@ from reports import numbers
 from reports.names import arm, variant, workload_title
 from reports.untrusted import one_line
 from results import metrics
+from results.records import Case
 from results.statistics import Estimate
 from results.summary import CaseSummary, Group, Verdict, Workload
 
@@ -46,12 +47,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One case. `trouble` says what went wrong in how many trials, if anything did."""
+    """One case. `trouble` says what went wrong in how many trials, if anything did; `lies` are the
+    checks that its arm failed in an audit, as (name, what was seen)."""
 
     backend: str
     artifact: str
     ok: str
     trouble: str
+    lies: tuple[tuple[str, str], ...]
     cells: Mapping[str, Cell]
     summary: CaseSummary
 
@@ -67,8 +70,6 @@ class Section:
     letter: str
     short: str
     heading: str
-    fair: bool
-    caveats: tuple[str, ...]
     rows: tuple[Row, ...]
 
 
@@ -163,15 +164,15 @@ def build_table(number: int, task: Workload, title: str, letters: Letters) -> Ta
 
 def _section(group: Group, letter: str) -> Section:
     precision = one_line(group.precision, 40) if group.precision else "unknown weights"
-    if len(group.cases) == 1:
-        heading = f"{letter} · {precision}: no other case has these weights"
-    elif group.fair:
-        heading = f"{letter} · {precision}, same weights: ratios between these rows are fair"
-    else:
-        heading = f"{letter} · {precision}, same weights, but ratios are not fair"
+    alike = "same weights" if len(group.cases) > 1 else "no other case has these weights"
     rows = sorted((_row(case) for case in group.cases), key=lambda row: row.name)
-    caveats = tuple(one_line(c, 300) for c in group.caveats)
-    return Section(letter, f"{letter} · {precision}", heading, group.fair, caveats, tuple(rows))
+    short = f"{letter} · {precision}"
+    return Section(letter, short, f"{short}: {alike}", tuple(rows))
+
+
+def case_name(case: Case) -> str:
+    """What rows call a case: backend and artifact, with the settings that set it apart."""
+    return f"{one_line(case.backend, 60)} {one_line(variant(case), 60)}"
 
 
 def _row(summary: CaseSummary) -> Row:
@@ -183,6 +184,10 @@ def _row(summary: CaseSummary) -> Row:
         artifact=one_line(variant(summary.case), 60),
         ok=f"{counts.ok}/{counts.planned}",
         trouble=trouble,
+        lies=tuple(
+            (one_line(check.name, 60), one_line(check.detail, 400))
+            for check in summary.evidence.failed_checks
+        ),
         cells={
             metric.name: _cell(
                 metric, summary.estimates.get(metric.name), verdicts.get(metric.name)

@@ -14,6 +14,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from reports import view
+from reports.comparisons import ComparisonTable
+from reports.evidence import Audit
 from reports.numbers import MISSING
 from reports.sentences import Headline
 from reports.tables import Row, Table
@@ -27,11 +29,14 @@ _COLUMNS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("peak memory", ("peak_pss_bytes", "peak_rss_bytes"), 12),
 )
 _NAME_WIDTH = 21
+
+#: How many failed checks are named beside each row; the section on audits names them all.
+_LIES = 2
 _STYLES = {"met": "", "missed": "red", "unknown": "yellow"}
 
 
 def show(run: Run, console: Console) -> None:
-    """Print the run: results, what can be said, budgets, failures, what is comparable."""
+    """Print the run: results, what can be said, budgets, failures, what an audit caught."""
     report = view.build(run)
     title = Text(report.title, style="bold")
     console.print(
@@ -45,9 +50,11 @@ def show(run: Run, console: Console) -> None:
     _list(console, "In short", [_headline(h) for h in report.headlines])
     _list(console, "Budgets", [_budget(line) for line in report.budgets])
     _list(console, "Failures", [_failure(line) for line in report.failures])
-    legend = "Only rows with the same letter (w) hold the same weights: their ratios are fair."
-    _list(console, "Comparable", [Text(t) for t in (legend, *report.weights)])
-    _list(console, "Caveats", [Text(caveat, style="yellow") for caveat in _caveats(report)])
+    _list(console, "Audit", _audit(report.audit))
+    _list(console, "Refused ratios", _refused(report.comparisons))
+    legend = "Only rows with the same letter (w) hold the same weights."
+    _list(console, "Weights", [Text(t) for t in (legend, *report.weights)])
+    _list(console, "Caveats", [Text(caveat, style="yellow") for caveat in report.caveats])
 
 
 def _grid(*, show_header: bool) -> Grid:
@@ -68,12 +75,22 @@ def _rows(table: Table) -> Grid:
     for section in table.sections:
         for row in section.rows:
             grid.add_row(
-                Text(f" {row.name}"),
+                _name(row),
                 Text(row.ok, style="red" if row.trouble else ""),
                 Text(section.letter),
                 *_values(row),
             )
     return grid
+
+
+def _name(row: Row) -> Text:
+    """The name, and below it the checks that the arm failed."""
+    text = Text(f" {row.name}")
+    for name, _ in row.lies[:_LIES]:
+        text.append(f"\n  ✗ {name}", style="red")
+    if more := row.lies[_LIES:]:
+        text.append(f"\n  ✗ and {len(more)} more", style="red")
+    return text
 
 
 def _values(row: Row) -> Sequence[Text]:
@@ -117,15 +134,28 @@ def _failure(line: view.FailureLine) -> Text:
     return text.append(f" → {line.remedy}", style="not bold green") if line.remedy else text
 
 
-def _caveats(report: view.Report) -> list[str]:
+def _audit(audit: Audit) -> list[Text]:
+    """The checks that failed, by name; or one line that none did."""
+    if audit.sentence:
+        return [Text(audit.sentence)]
+    shown = []
+    for row in audit.rows:
+        for name, detail in row.failed:
+            text = Text(row.name, style="bold").append(f" ✗ {name}", style="not bold red")
+            shown.append(text.append(f": {detail}", style="not bold default"))
+    return shown
+
+
+def _refused(tables: Sequence[ComparisonTable]) -> list[Text]:
+    """Which pairs have no ratio and what forbids it, each pair once."""
+    pairs: dict[tuple[str, str], dict[str, None]] = {}
+    for table in tables:
+        for row in table.rows:
+            if row.grade == "refused":
+                pairs.setdefault((row.name, table.base), {}).update(dict.fromkeys(row.blamed))
     return [
-        *report.caveats,
-        *(
-            caveat
-            for table in report.tables
-            for section in table.sections
-            for caveat in section.caveats
-        ),
+        Text(f"{name} against {base}: ").append(", ".join(blamed), style="red")
+        for (name, base), blamed in pairs.items()
     ]
 
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports import numbers, sentences
+from reports import comparisons, evidence, numbers, sentences
 from reports.tables import (
     Letters,
-    Row,
     Table,
     assign_letters,
     build_table,
+    case_name,
     group_order,
     task_order,
     titles,
@@ -27,7 +27,7 @@ from reports.untrusted import lines, one_line
 from results import metrics
 from results.records import Engine
 from results.store import Run
-from results.summary import CaseSummary, summarise, workloads
+from results.summary import AUDIT, CaseSummary, Group, Workload, summarise, workloads
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,12 @@ class Report:
     headlines: tuple[sentences.Headline, ...]
     tables: tuple[Table, ...]
     weights: tuple[str, ...]
-    weight_notes: tuple[str, ...]
+    comparisons: tuple[comparisons.ComparisonTable, ...]
+    audit: evidence.Audit
+    memory: tuple[evidence.MemoryRow, ...]
+    claims: tuple[evidence.ClaimLine, ...]
+    agreeing_claims: int
+    conditions: tuple[evidence.ConditionsRow, ...]
     budgets: tuple[BudgetLine, ...]
     failures: tuple[FailureLine, ...]
     host: tuple[tuple[str, str], ...]
@@ -104,13 +109,14 @@ def build(run: Run) -> Report:
     """Everything a report shows about a run."""
     info = run.info
     summaries = summarise(run)
-    tasks = sorted(workloads(run, summaries), key=task_order)
+    tasks = sorted(workloads(summaries), key=task_order)
     names = titles(tasks)
     letters = assign_letters(tasks)
     tables = tuple(
         build_table(n, task, title, letters)
         for n, (task, title) in enumerate(zip(tasks, names, strict=True))
     )
+    claims, agreeing = evidence.claim_lines(tables)
     shown = {metric.name for table in tables for metric in table.columns}
     done = sum(s.counts.ok for s in summaries)
     planned = sum(s.counts.planned for s in summaries)
@@ -130,12 +136,15 @@ def build(run: Run) -> Report:
             for headline in sentences.headlines(title, group)
         ),
         tables=tables,
-        weights=_legend(tables),
-        weight_notes=tuple(
-            dict.fromkeys(one_line(note, 1000) for task in tasks for note in task.notes)
-        ),
+        weights=_legend(tasks, letters),
+        comparisons=comparisons.build(tasks, tables),
+        audit=evidence.audit(summaries),
+        memory=evidence.memory_rows(summaries),
+        claims=claims,
+        agreeing_claims=agreeing,
+        conditions=evidence.condition_rows(tables),
         budgets=_budgets(run, tables),
-        failures=tuple(_failures(tables)),
+        failures=tuple(_failures(tables, summaries)),
         host=tuple(_pairs(info.host)),
         fingerprint=one_line(info.fingerprint, 80),
         plan=tuple(_pairs(info.plan)),
@@ -151,20 +160,32 @@ def build(run: Run) -> Report:
     )
 
 
-def _legend(tables: Sequence[Table]) -> tuple[str, ...]:
+def _legend(tasks: Sequence[Workload], letters: Letters) -> tuple[str, ...]:
+    """Which letter stands for which weights, and which of them are the same numbers."""
     names: dict[tuple[str, str], dict[str, None]] = {}
-    precisions: dict[tuple[str, str], str] = {}
-    for table in tables:
-        for section in table.sections:
-            key = (table.model, section.letter)
-            names.setdefault(key, {}).update(dict.fromkeys(row.name for row in section.rows))
-            facts = section.rows[0].summary.facts
-            precisions[key] = one_line(facts.precision, 40) if facts else "unknown weights"
+    groups: dict[tuple[str, str], Group] = {}
+    for task in tasks:
+        for group in sorted(task.groups, key=group_order):
+            key = (task.model, letters[task.model, group.weights, group.precision])
+            names.setdefault(key, {}).update(
+                dict.fromkeys(sorted(case_name(case.case) for case in group.cases))
+            )
+            groups.setdefault(key, group)
     several = len({model for model, _ in names}) > 1
-    return tuple(
-        f"{f'{model} ' if several else ''}{letter} = {precisions[model, letter]}: {', '.join(found)}"
-        for (model, letter), found in names.items()
-    )
+    found = []
+    for (model, letter), cases in names.items():
+        group = groups[model, letter]
+        first = next(
+            other
+            for (also, other), one in groups.items()
+            if also == model and one.weights == group.weights
+        )
+        what = one_line(group.precision, 40) if group.precision else "unknown weights"
+        if group.weights is not None and first != letter:
+            what += f", the numbers of {first} stored otherwise"
+        where = f"{one_line(model, 80)} " if several else ""
+        found.append(f"{where}{letter} = {what}: {', '.join(cases)}")
+    return tuple(found)
 
 
 def _budgets(run: Run, tables: Sequence[Table]) -> tuple[BudgetLine, ...]:
@@ -201,26 +222,29 @@ def _budgets(run: Run, tables: Sequence[Table]) -> tuple[BudgetLine, ...]:
     return tuple(found)
 
 
-def _failures(tables: Sequence[Table]) -> Iterator[FailureLine]:
-    alike: dict[tuple[object, ...], list[tuple[str, Row]]] = {}
-    for table in tables:
-        for row in table.rows:
-            if (bad := row.summary.failure) is not None:
-                key = (row.name, bad.status, bad.signal, bad.exit_code, bad.reason, bad.remedy)
-                alike.setdefault(key, []).append((table.title, row))
-    for rows in alike.values():
-        row = rows[0][1]
-        failure = row.summary.failure
+def _failures(tables: Sequence[Table], summaries: Sequence[CaseSummary]) -> Iterator[FailureLine]:
+    tasks = [(table.title, row.summary) for table in tables for row in table.rows]
+    audits = [s for s in summaries if s.case.measure == AUDIT]
+    tasks += [("Audit", s) for s in sorted(audits, key=lambda s: case_name(s.case))]
+    alike: dict[tuple[object, ...], list[tuple[str, CaseSummary]]] = {}
+    for title, summary in tasks:
+        if (bad := summary.failure) is not None:
+            name = case_name(summary.case)
+            key = (name, bad.status, bad.signal, bad.exit_code, bad.reason, bad.remedy)
+            alike.setdefault(key, []).append((title, summary))
+    for found in alike.values():
+        first = found[0][1]
+        failure = first.failure
         assert failure is not None
         how = str(failure.status)
         if failure.signal:
             how += f", {one_line(failure.signal, 20)}"
         elif failure.exit_code:
             how += f", exit code {failure.exit_code}"
-        counts = [one.summary.counts for _, one in rows]
+        counts = [summary.counts for _, summary in found]
         yield FailureLine(
-            case=row.name,
-            tasks=tuple(title for title, _ in rows),
+            case=case_name(first.case),
+            tasks=tuple(title for title, _ in found),
             status=failure.status,
             how=how,
             count=f"{sum(c.bad for c in counts)} of {sum(c.planned for c in counts)} trials",

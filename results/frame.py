@@ -10,18 +10,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results import metrics, store
+from results import memory, metrics, store
 from results.records import ArtifactFacts, Record, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: The same for all samples of a trial. `*_bytes` and `*_s` are None unless the OS or worker said.
+#: `failed_checks` names what an audit caught.
 TRIAL_COLUMNS = (
     "run", "trial", "status", "reason", "model", "backend", "engine_version", "artifact", "format",
     "precision", "weights", "measure", "repetition", "attempt", "started_at", "wall_s",
     "process_s", "import_s", "open_s", "load_s", "peak_rss_bytes", "peak_pss_bytes",
-    "peak_memory_to_model_size",
+    "peak_memory_to_model_size", "peak_load_pss_bytes", "peak_prefill_pss_bytes",
+    "peak_decode_pss_bytes", "peak_anonymous_bytes", "peak_file_backed_bytes", "peak_swap_bytes",
+    "sampler_cpu_share", "failed_checks",
 )  # fmt: skip
 
 #: Per sample; missing for a record without samples. `sent_tokens` and `received_tokens` were
@@ -112,7 +115,8 @@ def _trial(run: str, record: Record, facts: ArtifactFacts | None) -> dict[str, A
         "started_at": record.started_at,
         "wall_s": record.wall_s,
         **metrics.span_values(record),
-        **metrics.memory_values(record.memory, facts),
+        **memory.values(record, facts),
+        "failed_checks": ", ".join(c.name for c in record.checks if c.passed is False) or None,
     }
 
 

@@ -8,11 +8,12 @@ only at import time, so that reading a run does not pay for numpy.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from results.records import ArtifactFacts, Case, Memory, Record, Sample
+from results import memory
+from results.records import ArtifactFacts, Case, Record, Sample
 
 Better = Literal["lower", "higher"]
 
@@ -130,6 +131,41 @@ _DEFINITIONS: tuple[Metric, ...] = (
         "Peak memory as a multiple of the artifact's size on disk.",
         "peak_pss_bytes (peak_rss_bytes where there is no PSS) / bytes of the artifact",
     ),
+    Metric(
+        "peak_load_pss_bytes", "peak PSS, load", "bytes", "lower", _BOTH,
+        "Largest proportional set while the engine was imported and the model opened.",
+        "largest reading from the start of span `import` until the first request",
+    ),
+    Metric(
+        "peak_prefill_pss_bytes", "peak PSS, prefill", "bytes", "lower", _BOTH,
+        "Largest proportional set while a prompt was evaluated.",
+        "largest reading between submit and first token, over the trial's requests",
+    ),
+    Metric(
+        "peak_decode_pss_bytes", "peak PSS, decode", "bytes", "lower", _BOTH,
+        "Largest proportional set after the first token.",
+        "largest reading from the first token until the next request or the close",
+    ),
+    Metric(
+        "peak_anonymous_bytes", "peak anonymous memory", "bytes", "lower", _BOTH,
+        "Largest share of the proportional set that no file backs: it can only be swapped out.",
+        "largest sampled value",
+    ),
+    Metric(
+        "peak_file_backed_bytes", "peak file-backed memory", "bytes", None, _BOTH,
+        "Largest share of the proportional set that is mapped from files: mapped weights, code.",
+        "largest sampled value",
+    ),
+    Metric(
+        "peak_swap_bytes", "peak swap", "bytes", "lower", _BOTH,
+        "Largest amount of the worker's memory that was swapped out.",
+        "largest sampled value",
+    ),
+    Metric(
+        "sampler_cpu_share", "sampler's CPU share", "ratio", None, _BOTH,
+        "What sampling memory cost, as a share of one core.",
+        "CPU time of the sampling / wall time of the trial",
+    ),
 )  # fmt: skip
 
 #: All metrics by name, in the order in which reports list them.
@@ -164,7 +200,7 @@ def derive(record: Record, facts: ArtifactFacts | None = None) -> dict[str, floa
         found.update(_load(record))
     elif record.case.measure == "generate":
         found.update(_generate(record))
-    found.update(memory_values(record.memory, facts))
+    found.update(memory.values(record, facts))
     return {
         metric.name: value
         for metric in applicable(record.case)
@@ -204,32 +240,6 @@ def e2e_ms(sample: Sample) -> float | None:
     """Done - submit, in ms."""
     elapsed = sample.done_ns - sample.submitted_ns
     return elapsed / 1e6 if elapsed > 0 else None
-
-
-def peak_rss_bytes(memory: Memory | None) -> float | None:
-    """The kernel's high-water mark, else the largest sampled value."""
-    if memory is None:
-        return None
-    if memory.peak_rss is not None:
-        return float(memory.peak_rss)
-    return _largest(point.rss for point in memory.points)
-
-
-def peak_pss_bytes(memory: Memory | None) -> float | None:
-    """The largest sampled proportional set size; None where the OS has none."""
-    return None if memory is None else _largest(point.pss for point in memory.points)
-
-
-def memory_values(memory: Memory | None, facts: ArtifactFacts | None) -> dict[str, float | None]:
-    rss, pss = peak_rss_bytes(memory), peak_pss_bytes(memory)
-    peak = rss if pss is None else pss
-    sized = facts is not None and facts.bytes > 0
-    ratio = peak / facts.bytes if peak is not None and facts is not None and sized else None
-    return {
-        "peak_rss_bytes": rss,
-        "peak_pss_bytes": pss,
-        "peak_memory_to_model_size": ratio,
-    }
 
 
 def span_values(record: Record) -> dict[str, float | None]:
@@ -290,8 +300,3 @@ def _percentiles(values: list[float], ranks: Sequence[int]) -> list[float | None
     import numpy as np
 
     return [float(p) for p in np.percentile(values, ranks, method=PERCENTILE_METHOD)]
-
-
-def _largest(values: Iterable[int | None]) -> float | None:
-    largest = max((v for v in values if v is not None), default=None)
-    return None if largest is None else float(largest)

@@ -76,4 +76,45 @@ def _mean_and_half_width(values: list[float], level: float) -> tuple[float, floa
 
 def _exp(x: float) -> float:
     """exp without overflow: two wildly different trials give an interval that says nothing."""
-    return math.exp(min(x, 709.0))
+    return math.exp(min(max(x, -700.0), 709.0))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times the base's typical trial. `low` and `high` are None with a single trial."""
+
+    value: float
+    low: float | None
+    high: float | None
+    level: float
+
+
+def ratio(values: Sequence[float], base: Sequence[float], level: float = LEVEL) -> Ratio | None:
+    """Ratio of geometric means across trials, with Welch's t interval on the logs.
+
+    The two may have other numbers of trials and other spreads. None where a value is not above
+    zero: there is no ratio then.
+    """
+    if not values or not base or min(*values, *base) <= 0:
+        return None
+    (mean, variance), (other, others) = (_log_moments(v) for v in (values, base))
+    value = _exp(mean - other)
+    if variance is None or others is None:
+        return Ratio(value, None, None, level)
+    from scipy.special import stdtrit
+
+    own, theirs = variance / len(values), others / len(base)
+    half = 0.0
+    if own + theirs > 0:
+        freedom = (own + theirs) ** 2 / (own**2 / (len(values) - 1) + theirs**2 / (len(base) - 1))
+        half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(own + theirs)
+    return Ratio(value, _exp(mean - other - half), _exp(mean - other + half), level)
+
+
+def _log_moments(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample variance of the logs; no variance of a single value."""
+    logs = [math.log(v) for v in values]
+    mean = math.fsum(logs) / len(logs)
+    if len(logs) == 1:
+        return mean, None
+    return mean, math.fsum((v - mean) ** 2 for v in logs) / (len(logs) - 1)

@@ -1,4 +1,4 @@
-"""A run, summarised: per case what happened, what it measured, and what it may be compared with.
+"""A run, summarised: per case what happened, what it measured, and what speaks for its numbers.
 
 Failures stay in the denominator: a case has as many trials as were planned, and one without a
 value meets no budget.
@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, field
 from typing import Literal
 
-from results import metrics
-from results.records import ArtifactFacts, Budget, Case, Engine, Record, Status
+from results import arms, metrics
+from results.records import ArtifactFacts, Budget, Case, Check, Engine, Record, Status
 from results.statistics import Estimate, estimate
 from results.store import Run
 
 Verdict = Literal["met", "missed", "unknown"]
+
+#: The measure that tries out an arm's claims; it is evidence about other cases, not a task.
+AUDIT = "audit"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,38 @@ class BudgetVerdict:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a case's numbers rest on: its records, the audits of its arm, and where it ran.
+
+    An arm is model × backend × artifact × settings; an audit of it holds for all its cases.
+    """
+
+    records: tuple[Record, ...] = ()
+    audits: tuple[Record, ...] = ()
+    fingerprint: str = ""
+
+    @property
+    def ok(self) -> tuple[Record, ...]:
+        return tuple(record for record in self.records if record.status == "ok")
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """One per name over all audits: a failed one counts before an untold one before a passed
+        one, whatever became of the audit itself."""
+        found: dict[str, Check] = {}
+        worth = {False: 0, None: 1, True: 2}
+        for check in (check for audit in self.audits for check in audit.checks):
+            kept = found.setdefault(check.name, check)
+            if worth[check.passed] < worth[kept.passed]:
+                found[check.name] = check
+        return tuple(found.values())
+
+    @property
+    def failed_checks(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.passed is False)
+
+
+@dataclass(frozen=True)
 class CaseSummary:
     """One case over all its trials. `values[metric][i]` belongs to the i-th ok trial, by
     repetition; `estimates` has the same keys."""
@@ -77,40 +111,34 @@ class CaseSummary:
     budgets: tuple[BudgetVerdict, ...]
     failure: Failure | None
     engines: tuple[Engine, ...]
-
-    @property
-    def same_weights(self) -> tuple[str, str] | None:
-        """What must be equal for a fair ratio: (weights, precision). None where not known."""
-        return None if self.facts is None else (self.facts.weights, self.facts.precision)
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cases of one workload that hold the same numbers, stored alike.
+    """Cases of one workload that hold the same numbers, stored alike; None where not known.
 
-    Ratios within a group are fair unless `caveats` says why not.
+    Whether a ratio of two of them is fair is for a `certificate` to say.
     """
 
     weights: str | None
     precision: str | None
     cases: tuple[CaseSummary, ...]
-    caveats: tuple[str, ...] = ()
-
-    @property
-    def fair(self) -> bool:
-        return self.weights is not None and len(self.cases) > 1 and not self.caveats
 
 
 @dataclass(frozen=True)
 class Workload:
     """One model, measure and parameters: the same task for all its cases, in groups of equal
-    weights. `notes` says how the weights of the groups differ."""
+    weights."""
 
     model: str
     measure: str
     parameters: Mapping[str, object]
     groups: tuple[Group, ...]
-    notes: tuple[str, ...]
+
+    @property
+    def cases(self) -> tuple[CaseSummary, ...]:
+        return tuple(case for group in self.groups for case in group.cases)
 
 
 def summarise(run: Run) -> tuple[CaseSummary, ...]:
@@ -124,13 +152,24 @@ def summarise(run: Run) -> tuple[CaseSummary, ...]:
     by_trial = {record.trial: record for record in run.records}
     facts = {(f.model, f.artifact): f for f in run.info.artifacts}
     order = {record.trial: position for position, record in enumerate(run.records)}
+    audits: dict[str, list[Record]] = {}
+    for record in run.records:
+        if record.case.measure == AUDIT:
+            audits.setdefault(arms.key(record.case), []).append(record)
     return tuple(
         _case(
             case,
             facts.get((case.model, case.artifact)),
             len(planned[key]),
-            sorted(
-                (by_trial[t] for t in planned[key] if t in by_trial), key=lambda r: order[r.trial]
+            Evidence(
+                tuple(
+                    sorted(
+                        (by_trial[t] for t in planned[key] if t in by_trial),
+                        key=lambda r: order[r.trial],
+                    )
+                ),
+                tuple(audits.get(arms.key(case), ())),
+                run.info.fingerprint,
             ),
             run.info.budgets,
         )
@@ -138,27 +177,25 @@ def summarise(run: Run) -> tuple[CaseSummary, ...]:
     )
 
 
-def workloads(run: Run, summaries: Sequence[CaseSummary]) -> tuple[Workload, ...]:
-    """The cases by task, and inside a task by equal weights: what may be compared with what."""
+def workloads(summaries: Sequence[CaseSummary]) -> tuple[Workload, ...]:
+    """The cases by task, and inside a task by equal weights. An audit is no task."""
     tasks: dict[str, list[CaseSummary]] = {}
     for summary in summaries:
         case = summary.case
-        task = json.dumps([case.model, case.measure, case.parameters], sort_keys=True)
-        tasks.setdefault(task, []).append(summary)
-    records: dict[str, list[Record]] = {}
-    for record in run.records:
-        if record.status == "ok":
-            records.setdefault(record.case.key, []).append(record)
-    return tuple(_workload(members, records) for members in tasks.values())
+        if case.measure != AUDIT:
+            task = json.dumps([case.model, case.measure, case.parameters], sort_keys=True)
+            tasks.setdefault(task, []).append(summary)
+    return tuple(_workload(members) for members in tasks.values())
 
 
 def _case(
     case: Case,
     facts: ArtifactFacts | None,
     planned: int,
-    records: Sequence[Record],
+    evidence: Evidence,
     budgets: Iterable[Budget],
 ) -> CaseSummary:
+    records = evidence.records
     statuses = Counter(record.status for record in records)
     counts = Counts(
         planned=planned, missing=planned - len(records), **{str(s): n for s, n in statuses.items()}
@@ -179,6 +216,7 @@ def _case(
         budgets=tuple(_judge(b, estimates) for b in budgets if _concerns(b, case)),
         failure=None if bad is None else _failure(bad),
         engines=tuple(engines.values()),
+        evidence=evidence,
     )
 
 
@@ -209,7 +247,7 @@ def _failure(record: Record) -> Failure:
     )
 
 
-def _workload(members: Sequence[CaseSummary], records: Mapping[str, list[Record]]) -> Workload:
+def _workload(members: Sequence[CaseSummary]) -> Workload:
     by_weights: dict[tuple[str | None, str | None, str], list[CaseSummary]] = {}
     for member in members:
         if member.facts is None:
@@ -219,60 +257,8 @@ def _workload(members: Sequence[CaseSummary], records: Mapping[str, list[Record]
             key = (member.facts.weights, member.facts.precision, "")
             by_weights.setdefault(key, []).append(member)
     groups = tuple(
-        Group(weights, precision, tuple(cases), _caveats(cases, records))
+        Group(weights, precision, tuple(cases))
         for (weights, precision, _), cases in by_weights.items()
     )
     case = members[0].case
-    return Workload(case.model, case.measure, case.parameters, groups, _weight_notes(groups))
-
-
-def _weight_notes(groups: Sequence[Group]) -> tuple[str, ...]:
-    """How the weights of a workload's groups differ; empty where there is one group."""
-    notes = []
-    by_weights: dict[str, list[Group]] = {}
-    for group in sorted(groups, key=_names):
-        if group.weights is None:
-            notes.append(f"{_names(group)}: it is not known which weights these are.")
-        else:
-            by_weights.setdefault(group.weights, []).append(group)
-    for alike in by_weights.values():
-        if len(alike) > 1:
-            names = "; ".join(f"{_names(g)} ({g.precision})" for g in alike)
-            notes.append(f"Same numbers, stored differently: {names}.")
-    if len(by_weights) > 1:
-        sets = [
-            " and ".join(f"{_names(g)} ({g.precision})" for g in alike)
-            for alike in by_weights.values()
-        ]
-        notes.append(f"Weights differ between: {' / '.join(sorted(sets))}.")
-    return tuple(notes)
-
-
-def _names(group: Group) -> str:
-    return ", ".join(sorted({f"{s.case.backend} {s.case.artifact}" for s in group.cases}))
-
-
-def _caveats(cases: Sequence[CaseSummary], records: Mapping[str, list[Record]]) -> tuple[str, ...]:
-    """Where equal weights are not enough: other prompts, or other amounts of output."""
-    found = []
-    prompts = {c.case.key: _prompts(records.get(c.case.key, ())) for c in cases}
-    for one, other in combinations(cases, 2):
-        names = (
-            f"{one.case.backend} {one.case.artifact} and {other.case.backend} {other.case.artifact}"
-        )
-        mine, theirs = prompts[one.case.key], prompts[other.case.key]
-        if any(mine[at] != theirs[at] for at in mine.keys() & theirs.keys()):
-            found.append(f"{names} were given different prompts")
-        lengths = (one.values.get("output_tokens"), other.values.get("output_tokens"))
-        if lengths[0] and lengths[1] and set(lengths[0]) != set(lengths[1]):
-            found.append(f"{names} wrote outputs of different length")
-    return tuple(found)
-
-
-def _prompts(records: Iterable[Record]) -> dict[tuple[int, int], tuple[str, int]]:
-    """What each request was made of, by (repetition, index)."""
-    return {
-        (record.repetition, sample.index): (sample.prompt, sample.prompt_tokens)
-        for record in records
-        for sample in metrics.counted(record)
-    }
+    return Workload(case.model, case.measure, case.parameters, groups)

@@ -22,7 +22,7 @@ from backends.api import (
     Unavailable,
     Unsupported,
 )
-from harness.worker import smaps
+from harness.worker import smaps, threads
 from harness.worker.channel import Channel, die_with_parent
 from harness.worker.measures import MEASURES
 
@@ -73,11 +73,17 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
             _tokenize(backend, job, channel)
         else:
             _weigh(channel)
+            used = threads.cpu_by_thread()
             began = perf_counter_ns()
             try:
                 MEASURES[job["measure"]](backend, job, channel)
             finally:
                 channel.send("span", name=job["measure"], start_ns=began, end_ns=perf_counter_ns())
+                busy = threads.busy(used, threads.cpu_by_thread())
+                child_cpu_s = sum(cpu for cpu, _ in threads.children().values())
+                channel.send(
+                    "conditions", conditions={"busy_threads": busy, "child_cpu_s": child_cpu_s}
+                )
                 _weigh(channel)
     finally:
         channel.send("conditions", conditions=_conditions())

@@ -8,6 +8,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from backends.api import Backend, Claims, GenerationFailed, Request, Sampling, Token
+from harness.worker import audit
 from harness.worker.channel import Channel
 
 Job = Mapping[str, Any]
@@ -24,7 +25,11 @@ def generate(backend: Backend, job: Job, channel: Channel) -> None:
         _sample(backend, job, channel, index=index, warmup=index < job["warmup"])
 
 
-MEASURES: dict[str, Callable[[Backend, Job, Channel], None]] = {"load": load, "generate": generate}
+MEASURES: dict[str, Callable[[Backend, Job, Channel], None]] = {
+    "audit": audit.run,
+    "load": load,
+    "generate": generate,
+}
 
 
 def _sample(backend: Backend, job: Job, channel: Channel, *, index: int, warmup: bool) -> None:
@@ -65,18 +70,31 @@ def _sample(backend: Backend, job: Job, channel: Channel, *, index: int, warmup:
         },
         text="".join(token.text for token in tokens),
     )
-    _check_work(request, tokens, claims)
+    _check_work(request, tokens, claims, first=index == 0)
 
 
-def _check_work(request: Request, tokens: list[Token], claims: Mapping[str, float]) -> None:
-    """The engine must have done the work that the request asked for."""
+def _check_work(
+    request: Request, tokens: list[Token], claims: Mapping[str, float], *, first: bool
+) -> None:
+    """The engine must have done the work that the request asked for: not less, not more."""
     if len(tokens) != request.max_tokens:
         raise GenerationFailed(
             f"asked for exactly {request.max_tokens} tokens, the engine gave {len(tokens)}"
         )
-    evaluated = claims.get("prefill_tokens")
-    if evaluated is not None and not request.reuse_prefix and evaluated < len(request.prompt_ids):
+    evaluated, length = claims.get("prefill_tokens"), len(request.prompt_ids)
+    if evaluated is None:
+        return
+    if evaluated > length:
         raise GenerationFailed(
-            f"the engine evaluated {evaluated:.0f} of {len(request.prompt_ids)} prompt tokens: "
-            "it reused a cached prefix"
+            f"the engine evaluated {evaluated:.0f} tokens for a prompt of {length}: "
+            "something was added to the ids"
+        )
+    if not request.reuse_prefix and evaluated < length:
+        raise GenerationFailed(
+            f"the engine evaluated {evaluated:.0f} of {length} prompt tokens: "
+            "it reused a cached prefix, or made other ids of the prompt"
+        )
+    if request.reuse_prefix and not first and evaluated >= length:
+        raise GenerationFailed(
+            f"told to reuse the prefix, the engine evaluated all {length} prompt tokens"
         )

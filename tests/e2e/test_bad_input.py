@@ -91,6 +91,18 @@ BROKEN = {
         5,
         ["temperature"],
     ),
+    "context beyond the model's": (
+        GOOD.replace("trials: 1", "trials: 1, context: 8192"),
+        6,
+        ["plan.context", "8192", "the context of tiny holds 4096"],
+    ),
+    "reuse without a first request": (
+        GOOD.replace("output_tokens: 4", "output_tokens: 4, reuse_prefix: true").replace(
+            "trials: 1", "trials: 1, warmup: 0"
+        ),
+        1,
+        ["reuse_prefix needs plan.warmup of at least 1"],
+    ),
     "deeply nested": ("name: " + "[" * 3000 + "]" * 3000 + "\n", 1, ["nested deeper"]),
 }
 
@@ -132,6 +144,13 @@ def test_the_good_scenario_is_good(workplace) -> None:
     assert result.returncode == 0, result.stderr
     assert "generate 8→4 greedy" in result.stdout
     assert not (workplace.folder / "runs").exists()
+
+
+def test_more_threads_than_cpus_are_warned_about_before_anything_runs(workplace) -> None:
+    path = workplace.write(GOOD.replace("trials: 1", "trials: 1, threads: 999"))
+    result = workplace.bakeoff("plan", path)
+    assert result.returncode == 0
+    assert "warning: 999 threads on" in result.stdout
 
 
 def test_an_unreadable_run_folder_is_named(workplace) -> None:

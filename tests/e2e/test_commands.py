@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ backends: [fake, fake-missing]
 measures:
   - load
   - generate: {prompt_tokens: [8, 12], output_tokens: 4}
-plan: {trials: 3, requests: 2, seed: 5}
+plan: {trials: 3, requests: 2, seed: 5, audit: false}
 """
 
 
@@ -97,6 +98,68 @@ def test_overrides_reach_the_run_and_its_record(workplace) -> None:
     unknown = workplace.bakeoff("run", path, "-b", "fakee")
     assert unknown.returncode == 2
     assert "unknown backend 'fakee', did you mean 'fake'?" in unknown.stderr
+
+
+def test_every_arm_is_audited_once(workplace) -> None:
+    path = workplace.write(TWO.replace(", audit: false", ""))
+    assert workplace.bakeoff("run", path, "-b", "fake", "--out", "out").returncode == 0
+    run = store.read(workplace.folder / "out")
+    audits = [record for record in run.records if record.case.measure == "audit"]
+    assert len(audits) == 1
+    checks = {check.name: check.passed for check in audits[0].checks}
+    assert len(checks) == 20
+    assert set(checks.values()) == {True}
+
+
+def test_a_reused_prefix_is_another_task_with_another_metric(workplace) -> None:
+    path = workplace.write(
+        "name: reuse\nmodels: [tiny]\nbackends: [fake]\nmeasures:\n"
+        "  - generate: {prompt_tokens: 400, output_tokens: 2}\n"
+        "  - generate: {prompt_tokens: 400, output_tokens: 2, reuse_prefix: true}\n"
+        "plan: {trials: 1, warmup: 1, requests: 3, audit: false}\n"
+    )
+    assert workplace.bakeoff("run", path, "--out", "out").returncode == 0
+    frame = results.load(workplace.folder / "out").query("not warmup")
+    fresh, reused = frame[~frame["reuse_prefix"]], frame[frame["reuse_prefix"]]
+    assert fresh["ttft_ms"].notna().all()
+    assert reused["ttft_ms"].isna().all()
+    assert reused["ttft_reused_prefix_ms"].notna().all()
+    shared = {tuple(ids[:350]) for ids in reused["prompt_ids"]}
+    assert len(shared) == 1
+    assert len({tuple(ids) for ids in reused["prompt_ids"]}) == 3
+    evaluated = {
+        (r.case.parameters["reuse_prefix"], s.claims["prefill_tokens"])
+        for r in store.read(workplace.folder / "out").records
+        for s in r.samples
+        if not s.warmup
+    }
+    assert {count for reuse, count in evaluated if not reuse} == {400.0}
+    assert all(count <= 51 for reuse, count in evaluated if reuse)
+
+
+def test_the_page_cache_is_dropped_or_filled_and_looked_at(workplace) -> None:
+    (workplace.folder / "models" / "weights.bin").write_bytes(os.urandom(1 << 20))
+    path = workplace.write(
+        "name: cache\nmodels: [tiny]\nbackends: [fake]\nmeasures:\n"
+        "  - load: {page_cache: [cold, warm]}\nplan: {trials: 1, audit: false}\n"
+    )
+    assert workplace.bakeoff("run", path, "--out", "out").returncode == 0
+    for record in store.read(workplace.folder / "out").records:
+        cache = record.conditions["page_cache"]
+        assert cache["asked"] == record.case.parameters["page_cache"]
+        assert (cache["resident_before"] > 0.95) == (cache["asked"] == "warm")
+        assert cache["resident_after"] > 0.95
+
+
+def test_what_others_did_and_what_the_worker_used_is_recorded(workplace) -> None:
+    assert (
+        workplace.bakeoff("run", workplace.write(TWO), "-b", "fake", "--out", "out").returncode == 0
+    )
+    for record in store.read(workplace.folder / "out").records:
+        assert record.conditions["disturbance"]["foreign_cpu_s"] >= 0
+        assert record.conditions["busy_threads"] == 1
+        assert record.conditions["affinity"]
+        assert record.conditions["nice"] == 0
 
 
 def test_an_engines_chatter_goes_to_the_log(workplace) -> None:

@@ -29,7 +29,7 @@ backends:
   - fake-broken
 measures:
   - generate: {prompt_tokens: 16, output_tokens: 4}
-plan: {trials: 1, warmup: 1, requests: 3, trial_time_limit_s: 3}
+plan: {trials: 1, warmup: 1, requests: 3, trial_time_limit_s: 3, audit: false}
 """
 
 
@@ -92,7 +92,7 @@ def test_kill_9_of_a_worker_keeps_its_samples(workplace) -> None:
     path = workplace.write(
         "name: slow\nmodels: [tiny]\nbackends: [fake: {options: {delay_s: 0.05}}, fake]\n"
         "measures: [generate: {prompt_tokens: 16, output_tokens: 4}]\n"
-        "plan: {trials: 1, warmup: 0, requests: 100}\n"
+        "plan: {trials: 1, warmup: 0, requests: 100, audit: false}\n"
     )
     process = workplace.start("run", path, "--out", "out")
     texts = workplace.folder / "out" / "outputs"
@@ -114,7 +114,7 @@ def test_kill_9_of_a_worker_keeps_its_samples(workplace) -> None:
 def test_no_worker_outlives_a_killed_bakeoff(workplace) -> None:
     path = workplace.write(
         "name: hang\nmodels: [tiny]\nbackends: [fake: {options: {hang_at: 0}}]\n"
-        "measures: [generate: {prompt_tokens: 16, output_tokens: 4}]\nplan: {trials: 1}\n"
+        "measures: [generate: {prompt_tokens: 16, output_tokens: 4}]\nplan: {trials: 1, audit: false}\n"
     )
     process = workplace.start("run", path, "--out", "out")
     logs = workplace.folder / "out" / "logs"
@@ -129,7 +129,7 @@ def test_no_worker_outlives_a_killed_bakeoff(workplace) -> None:
 def test_an_interrupted_run_is_valid_and_goes_on(workplace, how: signal.Signals) -> None:
     path = workplace.write(
         "name: stop\nmodels: [tiny]\nbackends: [fake: {options: {delay_s: 0.02}}]\n"
-        "measures: [generate: {prompt_tokens: 16, output_tokens: 4}]\nplan: {trials: 6, requests: 3}\n"
+        "measures: [generate: {prompt_tokens: 16, output_tokens: 4}]\nplan: {trials: 6, requests: 3, audit: false}\n"
     )
     process = workplace.start("run", path, "--out", "out")
     records = workplace.folder / "out" / "records.jsonl"

@@ -50,7 +50,8 @@ pytestmark = pytest.mark.engine
 def test_every_engine_did_every_case(run: store.Run) -> None:
     done = {(r.case.backend, r.case.measure) for r in run.records if r.status == "ok"}
     engines = ("llamacpp", "onnx", "transformers")
-    assert done == {(engine, measure) for engine in engines for measure in ("load", "generate")}
+    measures = ("audit", "load", "generate")
+    assert done == {(engine, measure) for engine in engines for measure in measures}
     assert all(r.engine and r.engine.version for r in run.records)
 
 
@@ -69,6 +70,28 @@ def test_every_engine_evaluated_the_whole_prompt_by_its_own_count(run: store.Run
     for record in run.records:
         for sample in record.samples:
             assert sample.claims["prefill_tokens"] == sample.prompt_tokens, record.trial
+
+
+def test_no_real_engine_is_accused_of_a_lie(run: store.Run) -> None:
+    checks = {
+        (record.case.backend, check.name): check
+        for record in run.records
+        for check in record.checks
+    }
+    assert len(checks) == 3 * 20
+    assert [key for key, check in checks.items() if check.passed is False] == []
+    # The one thing that an engine openly can't do.
+    assert [key for key, check in checks.items() if check.passed is None] == [
+        ("onnx", "min_p_honoured")
+    ]
+
+
+def test_every_engine_used_the_threads_it_was_told(run: store.Run) -> None:
+    told = {record.case.parameters["threads"] for record in run.records}
+    assert len(told) == 1
+    for record in run.records:
+        if record.case.measure == "generate":
+            assert record.conditions["busy_threads"] == min(told), record.trial
 
 
 def test_the_f32_artifacts_hold_the_same_weights(run: store.Run) -> None:

@@ -17,7 +17,7 @@ models: [tiny]
 backends: [fake: {options: {delay_s: 0.005}}]
 measures:
   - generate: {prompt_tokens: [16, 24], output_tokens: 4}
-plan: {trials: 12, warmup: 0, requests: 3}
+plan: {trials: 12, warmup: 0, requests: 3, audit: false}
 """
 
 

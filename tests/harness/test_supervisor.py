@@ -111,6 +111,25 @@ def test_memory_of_a_known_size_is_found(run: Any) -> None:
         assert (point.anonymous or 0) + (point.file_backed or 0) == point.pss
 
 
+def test_a_mapped_file_of_a_known_size_is_found_as_file_backed(run: Any, tmp_path: Path) -> None:
+    size = 150 * 2**20
+    mapped = tmp_path / "mapped.bin"
+    mapped.write_bytes(bytes(size))
+    outcome = run(
+        "import mmap\n"
+        f"file = open({str(mapped)!r}, 'rb')\n"
+        "block = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\n"
+        'total = sum(block[::4096])\ntime.sleep(1.0)\nsay(\'{"kind": "end"}\\n\')'
+    )
+    assert outcome.memory is not None
+    point = max(outcome.memory.points, key=lambda p: p.rss)
+    assert point.rss > size
+    if sys.platform == "linux":
+        assert size <= (point.file_backed or 0) < size + 40 * 2**20
+        assert (point.anonymous or 0) < 60 * 2**20
+        assert (point.anonymous or 0) + (point.file_backed or 0) == point.pss
+
+
 def test_the_sampler_stays_within_its_share_of_a_core(run: Any) -> None:
     outcome = run(
         "block = bytearray(300 * 2**20)\nblock[::4096] = b'x' * len(block[::4096])\ntime.sleep(3)"

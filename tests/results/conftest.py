@@ -12,6 +12,7 @@ from results.records import (
     ArtifactFacts,
     Budget,
     Case,
+    Check,
     Memory,
     MemoryPoint,
     Prompt,
@@ -25,7 +26,7 @@ from results.store import Run
 
 MS = 1_000_000
 PARAMETERS = {
-    "prompt_tokens": 10, "output_tokens": 3, "context": 64, "reuse_prefix": False,
+    "prompt_tokens": 10, "output_tokens": 3, "context": 64, "threads": 2, "reuse_prefix": False,
     "sampling": {"temperature": 0.0, "top_k": 0},
 }  # fmt: skip
 
@@ -33,21 +34,24 @@ PARAMETERS = {
 def make_case(
     backend: str = "a", artifact: str = "a-f32", measure: str = "generate", **more: Any
 ) -> Case:
-    base = PARAMETERS if measure == "generate" else {"page_cache": "warm"}
+    base = (
+        PARAMETERS if measure == "generate" else {"page_cache": "warm", "context": 64, "threads": 2}
+    )
     return Case("m", backend, artifact, measure, {**base, **more})
 
 
 def make_sample(
     first_ms: float = 100, gaps_ms: Sequence[float] = (20, 30), index: int = 0, warmup: bool = False,
-    prompt: str = "p", tokens: int = 10,
+    prompt: str = "p", tokens: int = 10, claims: dict[str, float] | None = None,
 ) -> Sample:  # fmt: skip
     stamps = [1_000 * MS + int(first_ms * MS)]
     for gap in gaps_ms:
         stamps.append(stamps[-1] + int(gap * MS))
     ids = tuple(range(len(stamps)))
     return Sample(
-        index, warmup, prompt, tokens, 1_000 * MS, tuple(stamps), ids, stamps[-1] + 5 * MS
-    )
+        index, warmup, prompt, tokens, 1_000 * MS, tuple(stamps), ids, stamps[-1] + 5 * MS,
+        claims or {},
+    )  # fmt: skip
 
 
 def make_record(case: Case, repetition: int = 0, status: Any = "ok", **more: Any) -> Record:
@@ -93,7 +97,28 @@ def make_run(
     return Run(Path("run-1"), info, tuple(records), tuple(prompts))
 
 
+def make_conditions(
+    busy: int | None = 2, foreign_s: float | None = 0.0, before: float | None = 1.0, **more: Any
+) -> dict[str, Any]:
+    return {
+        "busy_threads": busy,
+        "disturbance": {"steal_s": 0.0, "foreign_cpu_s": foreign_s, "pressure_s": 0.0},
+        "page_cache": {"asked": "warm", "resident_before": before, "resident_after": 1.0},
+        **more,
+    }
+
+
+def make_audit(case: Case, status: Any = "ok", **checks: bool | None) -> Record:
+    """An audit of the case's arm; `checks` by name, all of the usual ones passed if none."""
+    checks = checks or {"prompt_evaluated": True, "prefix_not_reused": True, "greedy_repeats": True}
+    audit = Case(case.model, case.backend, case.artifact, "audit", {"threads": 2}, case.settings)
+    found = tuple(Check(n, passed, f"it did {n}") for n, passed in checks.items())
+    return make_record(audit, status=status, samples=(), checks=found)
+
+
 class Make:
+    conditions = staticmethod(make_conditions)
+    audit = staticmethod(make_audit)
     case = staticmethod(make_case)
     sample = staticmethod(make_sample)
     record = staticmethod(make_record)

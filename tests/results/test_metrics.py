@@ -29,6 +29,7 @@ def test_each_generate_metric_has_its_defined_value(make):
             "peak_rss_bytes": 900,
             "peak_pss_bytes": 400,
             "peak_memory_to_model_size": 2,
+            "sampler_cpu_share": 0,
         }
     )
 
@@ -111,4 +112,5 @@ def test_every_metric_says_what_it_means():
     for name, metric in metrics.METRICS.items():
         assert metric.name == name
         assert metric.definition.endswith((".", ".)")) and metric.formula, name
-        assert metric.better in ("lower", "higher") or name == "output_tokens"
+        directionless = ("output_tokens", "peak_file_backed_bytes", "sampler_cpu_share")
+        assert (metric.better is None) == (name in directionless)

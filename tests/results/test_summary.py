@@ -81,28 +81,20 @@ def test_a_budget_on_a_metric_nobody_knows_is_unknown_not_ignored(make):
 
 
 def _groups(make, records, facts):
-    run = make.run(records, facts=facts)
-    return workloads(run, summarise(run))
+    return workloads(summarise(make.run(records, facts=facts)))
 
 
-def test_equal_weights_and_precision_are_one_fair_group(make, generate):
+def test_equal_weights_and_precision_are_one_group(make, generate):
     facts = [make.facts(f"{n}-f32") for n in "ab"] + [make.facts("c-f32", precision="q4")]
     (task,) = _groups(make, [generate(n, 0, 10) for n in "abc"], facts)
     assert [[c.case.backend for c in g.cases] for g in task.groups] == [["a", "b"], ["c"]]
-    assert [g.fair for g in task.groups] == [True, False]
-    assert task.notes == (
-        "Same numbers, stored differently: a a-f32, b b-f32 (f32); c c-f32 (q4).",
-    )
+    assert [c.case.backend for c in task.cases] == ["a", "b", "c"]
 
 
-def test_other_weights_are_said_to_differ_and_unknown_ones_equal_nothing(make, generate):
+def test_unknown_weights_are_equal_to_nothing(make, generate):
     facts = [make.facts("a-f32"), make.facts("b-f32", weights="other")]
     (task,) = _groups(make, [generate(n, 0, 10) for n in "abcd"], facts)
-    assert len(task.groups) == 4 and not any(g.fair for g in task.groups)
-    assert task.notes[:2] == tuple(
-        f"{n} {n}-f32: it is not known which weights these are." for n in "cd"
-    )
-    assert task.notes[2] == "Weights differ between: a a-f32 (f32) / b b-f32 (f32)."
+    assert [g.weights for g in task.groups] == ["w", "other", None, None]
 
 
 def test_other_parameters_are_another_workload(make):
@@ -110,23 +102,28 @@ def test_other_parameters_are_another_workload(make):
     assert len(_groups(make, records, [make.facts()])) == 2
 
 
-def test_other_prompts_make_a_ratio_unfair(make, generate):
-    facts = [make.facts(f"{n}-f32") for n in "ab"]
-    records = [generate("a", 0, 10, prompt="p"), generate("b", 0, 10, prompt="q")]
-    (task,) = _groups(make, records, facts)
-    assert task.groups[0].caveats == ("a a-f32 and b b-f32 were given different prompts",)
-    assert not task.groups[0].fair
+def test_an_audit_is_no_workload_but_evidence_for_its_arm_only(make, generate):
+    mine, theirs = generate("a", 0, 10), generate("b", 0, 10)
+    other = make.case("a", "a-f32")
+    other = replace(other, settings={"mmap": False})
+    records = [mine, theirs, make.audit(mine.case, forced_length=False), make.record(other)]
+    found = summarise(make.run(records))
+    assert [task.measure for task in workloads(found)] == ["generate"]
+    names = {
+        (s.case.backend, str(s.case.settings)): [c.name for c in s.evidence.failed_checks]
+        for s in found
+        if s.case.measure == "generate"
+    }
+    assert names == {
+        ("a", "{}"): ["forced_length"], ("b", "{}"): [], ("a", "{'mmap': False}"): [],
+    }  # fmt: skip
 
 
-def test_other_output_lengths_make_a_ratio_unfair(make, generate):
-    facts = [make.facts(f"{n}-f32") for n in "ab"]
-    short = make.record(make.case("b", "b-f32"), samples=(make.sample(gaps_ms=(1,)),))
-    (task,) = _groups(make, [generate("a", 0, 10), short], facts)
-    assert task.groups[0].caveats == ("a a-f32 and b b-f32 wrote outputs of different length",)
-
-
-def test_a_failed_trial_is_no_evidence_of_other_prompts(make, generate):
-    facts = [make.facts(f"{n}-f32") for n in "ab"]
-    failed = replace(generate("b", 0, 10, prompt="q"), status="crashed")
-    (task,) = _groups(make, [generate("a", 0, 10), failed], facts)
-    assert task.groups[0].caveats == ()
+def test_of_several_audits_a_failed_check_counts_before_all_others(make, generate):
+    mine = generate("a", 0, 10)
+    audits = [
+        replace(make.audit(mine.case, x=x, y=y), trial=f"audit-{i}")
+        for i, (x, y) in enumerate([(True, None), (False, True), (None, True)])
+    ]
+    found = summarise(make.run([mine, *audits]))[0].evidence.checks
+    assert {c.name: c.passed for c in found} == {"x": False, "y": None}

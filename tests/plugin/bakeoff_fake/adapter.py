@@ -1,12 +1,12 @@
-"""A deterministic engine. Its options make it crash, hang, raise, lie or dawdle, on request.
+"""An honest, deterministic engine. Its options make it crash, hang, raise or dawdle, on request.
 
-Tokens are UTF-8 bytes. Token i of an answer is a digest of the prompt, the sampling and i.
+Tokens are UTF-8 bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,32 +21,34 @@ from backends.api import (
     Token,
     Unsupported,
 )
+from bakeoff_fake.model import VOCABULARY, logits, pick
 
-KNOWN = {
-    "crash_at",
-    "hang_at",
-    "raise_at",
-    "delay_s",
-    "exit_code",
-    "load",
-    "short",
-    "chatter",
-    "once",
-}
+KNOWN = {"crash_at", "hang_at", "raise_at", "delay_s", "exit_code", "load", "short", "chatter"}
+PREFILL_S = 5e-5
+DECODE_S = 5e-4
 
 
-class Fake:
-    name = "fake"
+class Silent:
+    """Keeps no count of what it evaluates, so it claims nothing."""
+
+    name = "silent"
     formats = frozenset({"fake"})
 
     def __init__(self) -> None:
-        self._weights: bytes | None = None
-        self._options: Mapping[str, str | int | float | bool] = {}
-        self._made = 0
-        self._seen = 0
+        self.weights: bytes | None = None
+        self.options: Mapping[str, str | int | float | bool] = {}
+        self.context = 0
+        self.held: tuple[int, ...] = ()
+        self.evaluated = 0
+        self.made = 0
 
     def probe(self) -> Availability:
-        return Availability(version="1.2.3", build={"kind": "deterministic"}, devices=("cpu",))
+        return Availability(
+            version="1.2.3",
+            distribution="bakeoff-fake",
+            build={"kind": "deterministic"},
+            devices=("cpu",),
+        )
 
     def load(self, artifact: Artifact, options: LoadOptions) -> None:
         unknown = set(options.extra) - KNOWN
@@ -54,51 +56,70 @@ class Fake:
             raise Unsupported(f"unknown options: {sorted(unknown)}")
         if not artifact.path.is_file():
             raise LoadFailed(artifact.path, "no such file")
-        self._weights = artifact.path.read_bytes()
-        self._options = options.extra
+        self.options, self.context = options.extra, options.context
         if options.extra.get("load") == "fail":
             raise LoadFailed(artifact.path, "told to fail", "tell it otherwise")
+        self.weights = artifact.path.read_bytes()
 
     def generate(self, request: Request) -> Iterator[Token]:
-        assert self._weights is not None
-        print("chatter on stdout" if self._options.get("chatter") else "", flush=True)
-        self._seen = len(request.prompt_ids)
-        count = request.max_tokens - int(self._options.get("short", 0))
-        for _ in range(count):
-            self._misbehave()
-            time.sleep(float(self._options.get("delay_s", 0.0)))
-            key = f"{request.prompt_ids}{request.sampling}{self._made}".encode() + self._weights
-            identity = hashlib.sha256(key).digest()[0] % 26 + 97
-            self._made += 1
-            yield Token(identity, chr(identity))
+        if self.weights is None:
+            raise GenerationFailed("no model is loaded")
+        request.check(self.context, VOCABULARY)
+        if self.options.get("chatter"):
+            print("chatter on stdout", flush=True)
+        self.prefill(request)
+        ids = list(request.prompt_ids)
+        rng = random.Random(request.sampling.seed)
+        for _ in range(request.max_tokens - int(self.options.get("short", 0))):
+            self.misbehave()
+            time.sleep(DECODE_S + float(self.options.get("delay_s", 0.0)))
+            token = pick(logits(self.weights, ids), set(ids), request.sampling, rng)
+            ids.append(token)
+            self.made += 1
+            yield Token(token, chr(token))
+            if not request.force_length and token in request.stop_ids:
+                return
+
+    def prefill(self, request: Request) -> None:
+        same = 0
+        if request.reuse_prefix:
+            for old, new in zip(self.held, request.prompt_ids[:-1], strict=False):
+                if old != new:
+                    break
+                same += 1
+        self.evaluated = len(request.prompt_ids) - same
+        self.held = request.prompt_ids
+        time.sleep(PREFILL_S * self.evaluated)
 
     def close(self) -> None:
-        self._weights = None
+        self.weights = None
 
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        return bytes(ids).decode(errors="replace")
+        return bytes(i % 256 for i in ids).decode(errors="replace")
+
+    def misbehave(self) -> None:
+        for what in ("crash_at", "hang_at", "raise_at"):
+            if self.made != self.options.get(what):
+                continue
+            if what == "crash_at" and "exit_code" in self.options:
+                os._exit(int(self.options["exit_code"]))
+            if what == "crash_at":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if what == "hang_at":
+                time.sleep(3600)
+            raise GenerationFailed("told to raise")
+
+
+class Fake(Silent):
+    """The honest engine, with a count of the prompt tokens that it evaluated."""
+
+    name = "fake"
 
     def claims(self) -> Mapping[str, float]:
-        return {"prefill_tokens": float(self._seen)}
-
-    def _misbehave(self) -> None:
-        once = str(self._options.get("once", ""))
-        if once and os.path.exists(once):  # noqa: PTH110
-            return
-        for what in ("crash_at", "hang_at", "raise_at"):
-            if self._made == self._options.get(what):
-                if once:
-                    open(once, "w").close()  # noqa: PTH123
-                if what == "crash_at" and "exit_code" in self._options:
-                    os._exit(int(self._options["exit_code"]))
-                if what == "crash_at":
-                    os.kill(os.getpid(), signal.SIGSEGV)
-                if what == "hang_at":
-                    time.sleep(3600)
-                raise GenerationFailed("told to raise")
+        return {"prefill_tokens": float(self.evaluated)}
 
 
 class Missing(Fake):

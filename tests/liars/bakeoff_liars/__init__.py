@@ -1,0 +1,1 @@
+"""The liars' gallery: each engine here tells one lie, and is honest otherwise."""

@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import pytest
+
+from results.comparison import choose_base, compare
+from results.statistics import ratio
+from results.summary import summarise, workloads
+
+
+@pytest.fixture
+def task(make, generate):
+    """`task({"a": (gaps of its trials)}, facts..., audits)`: one workload."""
+
+    def build(gaps, facts=None, audits=()):
+        records = [
+            replace(generate(name, repetition, gap), conditions=make.conditions())
+            for name, found in gaps.items()
+            for repetition, gap in enumerate(found)
+        ]
+        cases = {r.case.backend: r.case for r in records}
+        records += [make.audit(cases[name], **checks) for name, checks in audits]
+        facts = [make.facts(f"{name}-f32", **(facts or {}).get(name, {})) for name in gaps]
+        (found,) = workloads(summarise(make.run(records, facts=facts)))
+        return found
+
+    return build
+
+
+def _of(task, metric="decode_tok_s"):
+    return {c.summary.case.backend: c for c in compare(task) if c.metric.name == metric}
+
+
+def test_a_ratio_is_of_geometric_means_and_its_interval_is_welchs():
+    found = ratio([2.0, 2.2, 2.4], [1.0, 1.05, 1.1, 1.2])
+    from numpy import log
+    from scipy import stats
+
+    expected = stats.ttest_ind(log([2.0, 2.2, 2.4]), log([1.0, 1.05, 1.1, 1.2]), equal_var=False)
+    low, high = expected.confidence_interval(0.95)
+    assert log(found.value) == pytest.approx(
+        log([2.0, 2.2, 2.4]).mean() - log([1, 1.05, 1.1, 1.2]).mean()
+    )
+    assert (log(found.low), log(found.high)) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_a_single_trial_gives_a_ratio_without_interval_and_a_zero_none():
+    assert ratio([2.0], [1.0, 1.1]).low is None
+    assert ratio([0.0, 1.0], [1.0]) is None and ratio([], [1.0]) is None
+    assert ratio([1e-300, 1e300], [1.0, 1.0]).low > 0
+
+
+def test_slower_is_worse_faster_is_better_and_units_have_a_direction(task):
+    found = task({"a": (10, 10.1, 10.2), "b": (20, 20.1, 20.2)})
+    worse = _of(found)["b"]
+    assert choose_base(found).case.backend == "a"
+    assert worse.verdict == "worse" and worse.ratio.value == pytest.approx(0.5, rel=0.01)
+    assert worse.ratio.low < worse.ratio.value < worse.ratio.high < 1
+    assert (worse.n, worse.base_n) == (3, 3)
+    same = _of(found, "ttft_ms")["b"]
+    assert same.verdict == "same" and same.ratio.value == 1
+
+
+@pytest.mark.parametrize(
+    ("gaps", "verdict"),
+    [
+        ((10.05, 10.05, 10.05), "same"),
+        ((10.2, 10.2, 10.2), "worse"),
+        ((10.0, 12.0, 9.9), "inconclusive"),
+        ((12.0,), "inconclusive"),
+    ],
+)
+def test_only_an_interval_within_one_percent_is_the_same(task, gaps, verdict):
+    assert _of(task({"a": (10, 10, 10), "b": gaps}))["b"].verdict == verdict
+
+
+def test_the_base_is_the_best_of_the_largest_group_of_equal_weights(task):
+    q4 = {"precision": "int4", "weights": "v"}
+    found = task({"a": (20, 20), "b": (30, 30), "c": (5, 5)}, {"c": q4})
+    assert choose_base(found).case.backend == "a"
+    compared = _of(found)["c"]
+    assert compared.verdict == "better" and compared.certificate.grade == "with caveats"
+    assert any("weights differ" in reason for reason in compared.certificate.reasons)
+
+
+def test_of_groups_of_one_size_the_one_with_the_better_case_holds_the_base(task):
+    found = task({"a": (20, 20), "b": (5, 5)}, {"b": {"weights": "v"}})
+    assert choose_base(found).case.backend == "b"
+
+
+def test_a_liar_is_no_base_and_its_ratio_is_refused(task):
+    found = task({"a": (20, 20), "liar": (5, 5)}, audits=[("liar", {"forced_length": False})])
+    assert choose_base(found).case.backend == "a"
+    refused = _of(found)["liar"]
+    assert (refused.ratio, refused.verdict) == (None, "incomparable")
+    assert "forced_length: liar liar-f32" in refused.why
+    alone = task({"liar": (5, 5)}, audits=[("liar", {"forced_length": False})])
+    assert choose_base(alone).case.backend == "liar"
+
+
+def test_a_case_without_a_value_is_incomparable_and_no_values_make_no_base(make, generate):
+    lost = replace(generate("b", 0, 10), status="crashed", reason="gone")
+    records = [generate("a", 0, 10), lost]
+    (task,) = workloads(summarise(make.run(records)))
+    found = _of(task)["b"]
+    assert (found.verdict, found.ratio, found.n) == ("incomparable", None, 0)
+    (task,) = workloads(summarise(make.run([lost])))
+    assert choose_base(task) is None and compare(task) == ()
