@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from harness import __version__, places
+from harness.doctor_cli import doctor_command
 from harness.errors import BakeoffError
 from harness.models.cli import app as models_app
 
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models_app, name="models")
+app.command("doctor")(doctor_command)
 
 ScenarioFile = Annotated[
     Path, typer.Argument(help="A scenario file, or the name of a shipped one.")

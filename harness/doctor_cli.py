@@ -97,6 +97,7 @@ def show_floors(out: Console, floors: list[Floor]) -> None:
             f"{floor.visible(1):.1%} between two single trials can't be seen here; with trials "
             f"per arm: " + ", ".join(f"{n}: {floor.visible(n):.1%}" for n in (3, 5, 10, 30)) + "."
         )
+    out.print("An engine waits for memory more than this work does, and may see more noise.")
 
 
 def _watch(tree: HostTree) -> Between | None:

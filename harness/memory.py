@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import cache
 from time import perf_counter, perf_counter_ns, thread_time
 
 import psutil
 
+from harness.device_memory import DeviceMemory
 from harness.worker import smaps
 from harness.worker.smaps import Reading
 from results.records import Memory, MemoryPoint
 
 INTERVAL_S = 0.05
 MAX_CPU_SHARE = 0.01
-FIELDS = ("rss", "pss", "uss", "anonymous", "file_backed", "swap")
 _CHILDREN_EVERY_S = 0.5
 
 
@@ -27,6 +28,7 @@ class Sampler:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
+        self._gpus = _gpus()
         self._points: list[MemoryPoint] = []
         self._cpu_s = 0.0
         self._due = perf_counter()
@@ -44,7 +46,10 @@ class Sampler:
             self._children_due = now + _CHILDREN_EVERY_S
         readings = [r for pid in self._pids if (r := _read(pid)) is not None]
         if readings:
-            self._points.append(point(perf_counter_ns(), _added(readings)))
+            device = self._gpus.read(self._pids)
+            self._points.append(
+                replace(point(perf_counter_ns(), smaps.total(readings)), device=device)
+            )
         cost = thread_time() - before
         self._cpu_s += cost
         self._due = now + max(INTERVAL_S, cost / MAX_CPU_SHARE)
@@ -61,22 +66,18 @@ def with_own(memory: Memory, own: list[MemoryPoint], peak_rss: int | None) -> Me
 
 
 def point(at_ns: int, reading: Reading) -> MemoryPoint:
-    return MemoryPoint(at_ns, reading["rss"] or 0, *(reading[name] for name in FIELDS[1:]))
+    return MemoryPoint(at_ns, reading["rss"] or 0, *(reading[name] for name in smaps.FIELDS[1:]))
 
 
-def _added(readings: list[Reading]) -> Reading:
-    """Sum over processes; None where one of them can't say."""
-    total: Reading = {}
-    for name in FIELDS:
-        values = [reading[name] for reading in readings]
-        total[name] = None if None in values else sum(v for v in values if v is not None)
-    return total
+@cache  # starting NVML takes long, and must not fall into a trial
+def _gpus() -> DeviceMemory:
+    return DeviceMemory()
 
 
 def _read(pid: int) -> Reading | None:
     if sys.platform == "linux":
         return smaps.read(pid)
-    reading: Reading = dict.fromkeys(FIELDS)
+    reading: Reading = dict.fromkeys(smaps.FIELDS)
     try:
         process = psutil.Process(pid)
         reading["rss"] = int(process.memory_info().rss)

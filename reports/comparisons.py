@@ -46,7 +46,7 @@ class CertificateLine:
 @dataclass(frozen=True)
 class ComparisonRow:
     """One case against the base. `blamed` names the items that decide the grade, `reasons` says
-    them in words."""
+    them in words, after why there is no ratio at all where there is none for want of values."""
 
     name: str
     cells: tuple[RatioCell, ...]
@@ -89,12 +89,15 @@ def _table(task: Workload, table: Table) -> ComparisonTable:
 
 def _row(found: Sequence[Comparison]) -> ComparisonRow:
     certificate = found[0].certificate
+    reasons = certificate.reasons
+    if certificate.grade != "refused" and all(one.ratio is None for one in found):
+        reasons = (*dict.fromkeys(one.why for one in found), *reasons)
     return ComparisonRow(
         name=case_name(found[0].summary.case),
         cells=tuple(_cell(one) for one in found),
         grade=certificate.grade,
         blamed=tuple(item.name for item in certificate.deciding),
-        reasons=tuple(one_line(reason, 400) for reason in certificate.reasons),
+        reasons=tuple(one_line(reason, 400) for reason in reasons),
         certificate=tuple(
             CertificateLine(item.name, item.state, item.severity, one_line(item.detail, 600))
             for item in certificate.items

@@ -12,7 +12,13 @@ from reports.tables import Table, case_name
 from reports.untrusted import one_line
 from results import arms, claims, conditions, memory
 from results.records import Record
-from results.summary import CaseSummary
+from results.summary import AUDIT, CaseSummary
+
+#: What the memory table shows; the metrics are in the CSV too.
+MEMORY_METRICS = (
+    "peak_load_pss_bytes", "peak_prefill_pss_bytes", "peak_decode_pss_bytes",
+    "peak_anonymous_bytes", "peak_file_backed_bytes", "peak_swap_bytes", "sampler_cpu_share",
+)  # fmt: skip
 
 Mark = Literal["passed", "failed", "unknown", "missing"]
 
@@ -41,12 +47,16 @@ class Audit:
         """One line for a run whose audits caught nothing; empty otherwise."""
         if not self.checks or any(row.failed for row in self.rows):
             return ""
-        marks = [mark for row in self.rows for mark in row.marks]
-        if set(marks) == {"passed"}:
-            arms_ = "arm" if len(self.rows) == 1 else "arms"
-            return f"all {len(self.checks)} checks passed for {len(self.rows)} {arms_}"
-        open_ = sum(mark != "passed" for mark in marks)
-        return f"{len(marks) - open_} checks passed, none failed, {open_} could not be told"
+        passed = [row for row in self.rows if set(row.marks) == {"passed"}]
+        untold = dict.fromkeys(
+            f"{name} ({row.name})" for row in self.rows for name, _ in row.unknown
+        )
+        absent = [row.name for row in self.rows if "missing" in row.marks]
+        many = "" if len(passed) == 1 else "s"
+        parts = [f"all {len(self.checks)} checks passed for {len(passed)} arm{many}"]
+        parts += [f"could not be told: {', '.join(untold)}"] if untold else []
+        parts += [f"not audited to the end: {', '.join(absent)}"] if absent else []
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -134,8 +144,9 @@ def _audit_row(summary: CaseSummary, names: Sequence[str]) -> AuditRow:
 
 
 def memory_rows(summaries: Sequence[CaseSummary]) -> tuple[MemoryRow, ...]:
-    """One row per arm that has a reading, by name."""
-    rows = (_memory_row(cases) for cases in _arms(summaries).values())
+    """One row per arm that has a reading, by name. An audit's trials do not count."""
+    tasks = _arms(s for s in summaries if s.case.measure != AUDIT)
+    rows = (_memory_row(cases) for cases in tasks.values())
     return tuple(sorted((row for row in rows if row is not None), key=lambda row: row.name))
 
 
@@ -189,7 +200,7 @@ def claim_lines(tables: Sequence[Table]) -> tuple[tuple[ClaimLine, ...], int]:
                     agree += 1
                     continue
                 said, seen = (numbers.quantity(v, one.unit) for v in (one.claimed, one.observed))
-                text = f"{one.name}: {row.backend} says {said}, bakeoff saw {seen} ({one.off:+.0%})"
+                text = f"{one.name}: {row.backend} says {said}, bakeoff saw {seen} ({one.off * 100:+.0f} %)"
                 off.append(ClaimLine(row.name, table.title, text))
     return tuple(off), agree
 

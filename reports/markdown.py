@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from reports.comparisons import REFUSED, RatioCell
 from reports.tables import Row, Table
 from reports.view import Report
 
@@ -108,10 +109,14 @@ def _comparisons(report: Report) -> Iterator[str]:
         yield _row(("engine, artifact", *(escape(m.title) for m in table.columns), "grade", "why"))
         yield _row(("---", *("---:" for _ in table.columns), "---", "---"))
         for row in table.rows:
-            cells = (f"{escape(cell.text)} {cell.verdict}" for cell in row.cells)
+            cells = (_ratio(cell) for cell in row.cells)
             why = escape("; ".join(row.reasons) or "everything was the same")
             yield _row((escape(row.name), *cells, row.grade, why))
         yield ""
+
+
+def _ratio(cell: RatioCell) -> str:
+    return cell.value if cell.value == REFUSED else f"{escape(cell.text)} {cell.verdict}"
 
 
 def _audit(report: Report) -> Iterator[str]:

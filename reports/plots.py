@@ -195,9 +195,8 @@ def _canvas(
             value = found[slot.row.name]
             right = numbers.with_interval(value, metric.unit) if value else _absent(slot.row)
             y = slot.at - 0.12
-            axes.text(
-                0, y, _short(slot.row.name, 30), transform=across, color=svg.INK, va="baseline"
-            )
+            name = _short(slot.row.name, 30) + (" ✗" if slot.row.lies else "")
+            axes.text(0, y, name, transform=across, color=svg.INK, va="baseline")
             axes.text(1, y, right, transform=across, color=svg.INK, va="baseline", ha="right")
             axes.axhline(slot.at, color=svg.RULE, linewidth=0.6, zorder=0.5)
     return figure, axes, slots

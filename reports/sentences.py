@@ -133,7 +133,8 @@ def _left_out(
         if case in ranked:
             continue
         if failed := [one_line(check.name, 60) for check in case.evidence.failed_checks]:
-            why = f"failed its audit: {', '.join(failed)}"
+            more = f" and {len(failed) - 2} more" if len(failed) > 2 else ""
+            why = f"failed its audit: {', '.join(failed[:2])}{more}"
         else:
             why = case.failure.status if case.failure else "no value"
         whys.append(f"{short[case.case.key]} ({why})")

@@ -164,7 +164,7 @@ def build_table(number: int, task: Workload, title: str, letters: Letters) -> Ta
 
 def _section(group: Group, letter: str) -> Section:
     precision = one_line(group.precision, 40) if group.precision else "unknown weights"
-    alike = "same weights" if len(group.cases) > 1 else "no other case has these weights"
+    alike = "same weights" if len(group.cases) > 1 else "on its own"
     rows = sorted((_row(case) for case in group.cases), key=lambda row: row.name)
     short = f"{letter} · {precision}"
     return Section(letter, short, f"{short}: {alike}", tuple(rows))

@@ -6,7 +6,7 @@ terminal or send it escape codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -23,15 +23,12 @@ from results.store import Run
 
 #: The columns: heading, metrics (the first that a case has is shown), width.
 _COLUMNS: tuple[tuple[str, tuple[str, ...], int], ...] = (
-    ("load", ("load_s",), 11),
+    ("load", ("load_s",), 12),
     ("TTFT", ("ttft_ms", "ttft_reused_prefix_ms"), 12),
     ("tok/s", ("decode_tok_s",), 10),
     ("peak memory", ("peak_pss_bytes", "peak_rss_bytes"), 12),
 )
 _NAME_WIDTH = 21
-
-#: How many failed checks are named beside each row; the section on audits names them all.
-_LIES = 2
 _STYLES = {"met": "", "missed": "red", "unknown": "yellow"}
 
 
@@ -46,7 +43,8 @@ def show(run: Run, console: Console) -> None:
     console.print(_grid(show_header=True))
     for table in report.tables:
         console.print(Text(table.title, style="bold"))
-        console.print(_rows(table))
+        for row in _rows(table):
+            console.print(row)
     _list(console, "In short", [_headline(h) for h in report.headlines])
     _list(console, "Budgets", [_budget(line) for line in report.budgets])
     _list(console, "Failures", [_failure(line) for line in report.failures])
@@ -70,27 +68,21 @@ def _grid(*, show_header: bool) -> Grid:
     return grid
 
 
-def _rows(table: Table) -> Grid:
-    grid = _grid(show_header=False)
+def _rows(table: Table) -> Iterator[Grid | Padding]:
+    """Each case, and in a line of its own below it the checks that its arm failed."""
     for section in table.sections:
         for row in section.rows:
+            grid = _grid(show_header=False)
             grid.add_row(
-                _name(row),
+                Text(f" {row.name}"),
                 Text(row.ok, style="red" if row.trouble else ""),
                 Text(section.letter),
                 *_values(row),
             )
-    return grid
-
-
-def _name(row: Row) -> Text:
-    """The name, and below it the checks that the arm failed."""
-    text = Text(f" {row.name}")
-    for name, _ in row.lies[:_LIES]:
-        text.append(f"\n  ✗ {name}", style="red")
-    if more := row.lies[_LIES:]:
-        text.append(f"\n  ✗ and {len(more)} more", style="red")
-    return text
+            yield grid
+            if row.lies:
+                lies = Text(f"✗ {', '.join(name for name, _ in row.lies)}", style="red")
+                yield Padding(lies, (0, 0, 0, 3), expand=False)
 
 
 def _values(row: Row) -> Sequence[Text]:
@@ -147,15 +139,15 @@ def _audit(audit: Audit) -> list[Text]:
 
 
 def _refused(tables: Sequence[ComparisonTable]) -> list[Text]:
-    """Which pairs have no ratio and what forbids it, each pair once."""
-    pairs: dict[tuple[str, str], dict[str, None]] = {}
+    """Which cases have no ratio, by what forbids it."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
     for table in tables:
         for row in table.rows:
             if row.grade == "refused":
-                pairs.setdefault((row.name, table.base), {}).update(dict.fromkeys(row.blamed))
+                found.setdefault((", ".join(row.blamed), table.base), {})[row.name] = None
     return [
-        Text(f"{name} against {base}: ").append(", ".join(blamed), style="red")
-        for (name, base), blamed in pairs.items()
+        Text(blamed, style="red").append(f", against {base}: {', '.join(names)}", style="default")
+        for (blamed, base), names in found.items()
     ]
 
 

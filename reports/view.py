@@ -118,6 +118,7 @@ def build(run: Run) -> Report:
     )
     claims, agreeing = evidence.claim_lines(tables)
     shown = {metric.name for table in tables for metric in table.columns}
+    shown |= set(evidence.MEMORY_METRICS)
     done = sum(s.counts.ok for s in summaries)
     planned = sum(s.counts.planned for s in summaries)
     return Report(

@@ -8,11 +8,11 @@ audit check is the base only where there is no other.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from results import metrics, statistics
+from results.arms import arm
 from results.certificate import Certificate, certify
 from results.metrics import Metric
 from results.statistics import Ratio
@@ -101,23 +101,27 @@ def _one(
         why = "; ".join(certificate.reasons)
     else:
         ratio = statistics.ratio(mine, theirs)
-        verdict, why = _judge(ratio, metric, mine, theirs)
+        verdict, why = _judge(ratio, metric)
+        if empty := [s for s in (summary, base) if not s.values.get(metric.name)]:
+            why = " and ".join(_without_value(s) for s in empty)
     return Comparison(
         summary, base, metric, len(mine), len(theirs), ratio, certificate, verdict, why
     )
 
 
-def _judge(
-    ratio: Ratio | None, metric: Metric, mine: Sequence[float], theirs: Sequence[float]
-) -> tuple[Verdict, str]:
+def _without_value(summary: CaseSummary) -> str:
+    status = f" ({summary.failure.status})" if summary.failure else ""
+    return f"{arm(summary.case)} gave no value{status}"
+
+
+def _judge(ratio: Ratio | None, metric: Metric) -> tuple[Verdict, str]:
     if ratio is None:
-        missing = not mine or not theirs
-        return "incomparable", "one of them gave no value" if missing else "a value is not above 0"
+        return "incomparable", "a value is not above 0"
     if ratio.low is None or ratio.high is None:
         return "inconclusive", "a single trial gives no interval"
     margin = math.log(EQUIVALENCE)
     if -margin <= math.log(ratio.low) and math.log(ratio.high) <= margin:
-        return "same", f"the whole interval is within {EQUIVALENCE - 1:.0%}"
+        return "same", f"the whole interval is within {(EQUIVALENCE - 1) * 100:.0f} % of 1"
     if ratio.low <= 1 <= ratio.high:
         return "inconclusive", "the interval holds 1"
     higher = ratio.low > 1

@@ -2,7 +2,8 @@
 
 An item that shows that the two did not do the same work refuses the ratio; one that shows other
 conditions is a caveat on it. Nothing is taken on trust: lengths are counted, threads are those
-that used CPU time, the page cache is as it was found.
+that used CPU time, the page cache is as it was found; and an engine that failed any check of its
+audit gets no ratio, whatever its other numbers look like.
 """
 
 from __future__ import annotations
@@ -14,23 +15,19 @@ from typing import Any, Literal
 from results import conditions
 from results.arms import arm
 from results.metrics import counted, reuses_prefix
-from results.records import Check
 from results.summary import CaseSummary
 
 State = Literal["same", "differs", "unknown"]
 Severity = Literal["none", "refuses", "caveat", "unknown"]
 
-#: Failed checks that are about how a token is chosen: they make another work of a sampled
-#: workload, and leave a greedy one as it is.
-SAMPLING_CHECKS = frozenset(
+
+#: Checks about how a token is drawn: where they can't be told, a greedy task is none the worse.
+DRAWING_CHECKS = frozenset(
     {
         "seed_repeats", "seed_matters", "temperature_honoured", "top_k_honoured", "top_p_honoured",
         "min_p_honoured",
     }
 )  # fmt: skip
-
-#: Failed checks that leave the work the same: other conditions, or another name.
-CONDITION_CHECKS = frozenset({"threads_as_told", "version_matches"})
 
 
 @dataclass(frozen=True)
@@ -237,19 +234,11 @@ def _audit(one: CaseSummary, other: CaseSummary) -> Item:
     failed = [(s, check) for s in (one, other) for check in s.evidence.failed_checks]
     if failed:
         said = "; ".join(f"{check.name}: {name(s)}: {check.detail}" for s, check in failed)
-        refuses = any(breaks_work(check, s) for s, check in failed)
-        return _differs("audit", said, "refuses" if refuses else "caveat")
+        return _differs("audit", said, "refuses")
     silent = [why for s in (one, other) if (why := _not_audited(s))]
     if silent:
         return _unknown("audit", "; ".join(silent))
-    return _same("audit", "every check passed on both")
-
-
-def breaks_work(check: Check, summary: CaseSummary) -> bool:
-    """Whether this failed check means that the case did other work than it was asked for."""
-    if check.name in SAMPLING_CHECKS:
-        return _samples(summary)
-    return check.name not in CONDITION_CHECKS
+    return _same("audit", "every check that this task depends on passed on both")
 
 
 def _not_audited(summary: CaseSummary) -> str:
@@ -258,7 +247,11 @@ def _not_audited(summary: CaseSummary) -> str:
         return f"{name(summary)} was not audited"
     if bad := next((a for a in audits if a.status != "ok"), None):
         return f"the audit of {name(summary)} did not end well ({bad.status})"
-    untold = [check.name for check in checks if check.passed is None]
+    untold = [
+        check.name
+        for check in checks
+        if check.passed is None and (_samples(summary) or check.name not in DRAWING_CHECKS)
+    ]
     return f"{name(summary)} gives no way to tell {', '.join(untold)}" if untold else ""
 
 
@@ -271,7 +264,7 @@ def _environment(one: CaseSummary, other: CaseSummary) -> Item:
         if count := seen.count(True):
             wrong.append(f"{count} of {len(seen)} trials of {name(summary)}")
     if wrong:
-        share = f"{conditions.DISTURBED:.0%}"
+        share = f"{conditions.DISTURBED * 100:.0f} %"
         detail = f"disturbed: others took more than {share} of the CPU in {' and '.join(wrong)}"
         return _differs("environment", detail, "caveat")
     if silent:

@@ -85,6 +85,7 @@ class MemoryPoint:
     """Memory of the worker and its children at one moment, in bytes; None where the OS can't say.
 
     `anonymous` + `file_backed` = `pss` on Linux (proportional shares, from smaps_rollup).
+    `device` is what the processes hold on NVIDIA GPUs, as the driver counts it.
     """
 
     at_ns: int
@@ -94,6 +95,7 @@ class MemoryPoint:
     anonymous: int | None = None
     file_backed: int | None = None
     swap: int | None = None
+    device: int | None = None
 
 
 @dataclass(frozen=True)

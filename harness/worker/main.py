@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
-import platform
 import resource
 import sys
 import traceback
@@ -31,7 +31,7 @@ def main(job: Mapping[str, Any], descriptor: int, started_ns: int) -> None:
     """Do the job; the last message is always `end`, unless the process dies."""
     channel = Channel(descriptor)
     die_with_parent()
-    channel.send("started", at_ns=started_ns, python=platform.python_version())
+    channel.send("started", at_ns=started_ns, python=sys.version.split()[0])
     try:
         _work(job, channel)
     except (Unavailable, Unsupported) as error:
@@ -73,6 +73,8 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
             _tokenize(backend, job, channel)
         else:
             _weigh(channel)
+            gc.collect()
+            gc.freeze()
             used = threads.cpu_by_thread()
             began = perf_counter_ns()
             try:
@@ -108,10 +110,11 @@ def _tokenize(backend: Backend, job: Mapping[str, Any], channel: Channel) -> Non
 
 
 def _weigh(channel: Channel) -> None:
-    """A reading of this process' own memory, between timed parts: a sampler may come too late."""
-    reading = smaps.read()
-    if reading is not None:
-        channel.send("memory", at_ns=perf_counter_ns(), reading=reading)
+    """A reading of this process and its children, between timed parts: a sampler may come too
+    late for a short trial."""
+    readings = [r for pid in ("self", *threads.children()) if (r := smaps.read(pid)) is not None]
+    if readings:
+        channel.send("memory", at_ns=perf_counter_ns(), reading=smaps.total(readings))
 
 
 def _conditions() -> dict[str, Any]:

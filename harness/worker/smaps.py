@@ -6,6 +6,8 @@ from pathlib import Path
 
 Reading = dict[str, int | None]
 
+FIELDS = ("rss", "pss", "uss", "anonymous", "file_backed", "swap")
+
 
 def read(pid: int | str = "self") -> Reading | None:
     """Bytes by name (see results.records.MemoryPoint); None if there is no such process or file.
@@ -31,3 +33,12 @@ def read(pid: int | str = "self") -> Reading | None:
         "file_backed": None if anonymous is None else size["Pss"] - anonymous,
         "swap": size["Swap"],
     }
+
+
+def total(readings: list[Reading]) -> Reading:
+    """Sum over processes; None where one of them can't say."""
+    added: Reading = {}
+    for name in FIELDS:
+        values = [reading[name] for reading in readings]
+        added[name] = None if None in values else sum(v for v in values if v is not None)
+    return added

@@ -61,6 +61,7 @@ class Pairing:
     folder: Path
     order: random.Random
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
+    foreign: list[float] = field(default_factory=list)
     _first: list[Sample] | None = None
 
     def started(self, trial: Trial, done: int, total: int) -> None:
@@ -74,6 +75,9 @@ class Pairing:
             print(f"\n{record.trial}: {record.status}: {record.reason}", file=sys.stderr)
             return
         bare = self._first or self._bare(self._trial)
+        others = record.conditions.get("disturbance", {}).get("foreign_cpu_s")
+        if others is not None and record.wall_s:
+            self.foreign.append(others / record.wall_s)
         ours = [s.token_ids for s in record.samples]
         key = f"{record.case.backend} {record.case.artifact}"
         self.pairs.setdefault(key, []).append(
@@ -126,17 +130,23 @@ def compare(path: Path, folder: Path, limit_s: float | None) -> tuple[Plan, Pair
     return planned, pairing
 
 
-def show(planned: Plan, pairs: dict[str, list[Pair]]) -> None:
+def show(planned: Plan, pairing: Pairing) -> None:
     settings = planned.scenario.plan
     print(
         "bakeoff against the barest loop on the engine's own API. Ratio 1: bakeoff costs nothing;"
     )
     print("below 1: it is that much slower (for TTFT the ratio is bare / bakeoff).")
-    print(f"Fresh processes, {settings.requests} requests each, {planned.threads} threads.\n")
+    print(f"Fresh processes, {settings.requests} requests each, {planned.threads} threads.")
+    if pairing.foreign:
+        print(
+            f"While bakeoff's trials ran, other programs used {max(pairing.foreign):.0%} of one CPU "
+            f"at most, {statistics.median(pairing.foreign):.0%} in the median trial."
+        )
+    print()
     head = ("", "number", "pairs", "bakeoff", "bare", "ratio", "95 % interval", "median", "target")
     form = "{:<20} {:<12} {:>5} {:>8} {:>8} {:>6} {:>13} {:>6} {:>6}"
     print(form.format(*head))
-    for key, found in sorted(pairs.items()):
+    for key, found in sorted(pairing.pairs.items()):
         target = TARGETS.get(key.partition(" ")[0], OTHERS)
         for number in NUMBERS:
             ratios = [math.exp(pair.log_ratio(number)) for pair in found]
@@ -156,7 +166,7 @@ def show(planned: Plan, pairs: dict[str, list[Pair]]) -> None:
                 )
             )
         other = sum(not pair.same_ids for pair in found)
-        if other and not key.startswith("fake"):
+        if other:
             print(f"  {other} of {len(found)} pairs gave other token ids: not the same work")
 
 
@@ -185,7 +195,7 @@ def main() -> None:
         planned, pairing = compare(
             asked.scenario, asked.out or Path(temporary) / "run", asked.limit_s
         )
-    show(planned, pairing.pairs)
+    show(planned, pairing)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def _span(record: Record, name: str) -> tuple[int, int]:
 
 
 def show(run: Run, found: Shares) -> None:
-    print(f"{run.path}: {found.wall_s:.0f} s, {len(run.records)} trials")
+    print(f"{run.path}: {found.wall_s:.1f} s, {len(run.records)} trials")
     for name, seconds in found.seconds.items():
         whose = "engine" if name in ENGINES else "bakeoff"
         print(f"  {whose:<8} {name:<18} {seconds:8.2f} s  {seconds / found.wall_s:6.2%}")
@@ -79,11 +79,11 @@ def main() -> None:
     if not given:
         print("no latency run in runs/: make one with `bakeoff run latency`, then see its share")
         return
-    run = store.read(given[0])
     try:
+        run = store.read(given[0])
         show(run, shares(run))
-    except ValueError as error:
-        print(f"{run.path}: {error}")
+    except (store.StoreError, ValueError) as error:
+        print(f"no share of {given[0]}: {error}")
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def test_what_others_did_and_what_the_worker_used_is_recorded(workplace) -> None
         assert record.conditions["disturbance"]["foreign_cpu_s"] >= 0
         assert record.conditions["busy_threads"] == 1
         assert record.conditions["affinity"]
-        assert record.conditions["nice"] == 0
+        assert record.conditions["nice"] == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_an_engines_chatter_goes_to_the_log(workplace) -> None:

@@ -72,6 +72,10 @@ def test_golden_csv(run, report, golden):
     golden("report.csv", table.cases(run, report))
 
 
+def test_golden_comparisons(run, report, golden):
+    golden("comparisons.csv", table.comparisons(run, report))
+
+
 def test_golden_terminal(run, golden):
     golden("terminal.txt", _show(run))
 
@@ -153,11 +157,14 @@ def test_rows_do_not_depend_on_the_random_order_of_trials(run):
     assert table.cases(turned, view.build(turned)) == table.cases(run, view.build(run))
 
 
-def test_equal_weights_share_a_letter_and_only_they_are_called_fair(report):
+def test_equal_weights_share_a_letter_and_the_legend_says_which_are_the_same_numbers(report):
     for one in report.tables:
-        fair = [s for s in one.sections if s.fair]
-        assert [{r.artifact for r in s.rows} for s in fair] == [{"gguf-f32", "hf-f32", "onnx-f32"}]
+        alike = [s for s in one.sections if s.heading.endswith("same weights")]
+        assert [{r.artifact for r in s.rows} for s in alike] == [{"gguf-f32", "hf-f32", "onnx-f32"}]
         assert len({s.letter for s in one.sections}) == len(one.sections) == 4
+    assert [line.partition(":")[0] for line in report.weights] == [
+        "A = f32", "B = 4bit", "C = int4", "D = q4_1, the numbers of A stored otherwise",
+    ]  # fmt: skip
 
 
 def test_the_page_asks_for_nothing_and_runs_nothing(page, parsed):
@@ -233,7 +240,8 @@ def test_write_makes_the_files_asked_for_and_replaces_them(run, tmp_path):
 
 def test_an_unknown_format_writes_nothing(run, tmp_path):
     with pytest.raises(
-        ValueError, match="unknown format 'pdf', expected one of: html, csv, md, samples"
+        ValueError,
+        match="unknown format 'pdf', expected one of: html, csv, md, comparisons, samples",
     ):
         reports.write(run, ("csv", "pdf"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -5,15 +5,30 @@ from dataclasses import replace
 import pytest
 
 from reports import sentences
-from results.records import Case
+from results.records import Case, Check, Record
 from results.statistics import estimate
-from results.summary import CaseSummary, Counts, Failure, Group
+from results.summary import CaseSummary, Counts, Evidence, Failure, Group
 
 
-def _case(backend, values, *, metric="decode_tok_s", ok=None, planned=3, artifact=""):
+def _case(
+    backend, values, *, metric="decode_tok_s", ok=None, planned=3, artifact="", lie="", **evidence
+):
     failed = planned - (len(values) if ok is None else ok)
+    case = Case("m", backend, artifact or f"{backend}-f32", "generate", {})
+    if lie:
+        audit = Record(
+            "a",
+            replace(case, measure="audit"),
+            0,
+            1,
+            "ok",
+            "",
+            1.0,
+            checks=(Check(lie, False, "it lied"),),
+        )
+        evidence["audits"] = (audit,)
     return CaseSummary(
-        case=Case("m", backend, artifact or f"{backend}-f32", "generate", {}),
+        case=case,
         facts=None,
         counts=Counts(planned=planned, ok=planned - failed, crashed=failed),
         values={metric: tuple(values)} if values else {},
@@ -21,11 +36,12 @@ def _case(backend, values, *, metric="decode_tok_s", ok=None, planned=3, artifac
         budgets=(),
         failure=Failure("t", "crashed", "r", None, None, None, "") if failed else None,
         engines=(),
+        evidence=Evidence(**evidence),
     )
 
 
-def _say(*cases, caveats=()):
-    found = list(sentences.headlines("Task", Group("w", "f32", cases, caveats)))
+def _say(*cases):
+    found = list(sentences.headlines("Task", Group("w", "f32", cases)))
     return found[0].statements[0] if found else None
 
 
@@ -76,20 +92,52 @@ def test_a_crashed_case_is_not_ranked_and_named():
 
 def test_the_last_one_standing_has_not_won():
     said = _say(_case("a", [30, 30.1, 29.9]), _case("b", []))
-    assert not said.told and "only a gave a value" in said.text
+    assert not said.told and "only a gave a value that counts" in said.text
     assert _say(_case("a", []), _case("b", [])).text.startswith(
-        "Can't tell which has the highest decode speed: no case gave a value."
+        "Can't tell which has the highest decode speed: no case gave a value that counts."
     )
 
 
 def test_a_winner_that_lost_trials_says_so():
     said = _say(_case("a", [30, 30.01], planned=5), _case("b", [20, 20.1, 19.9]))
-    assert said.told and "3 of its 5 trials gave no value." in said.text
+    assert said.told and " 3 of 5 trials of a gave no value." in said.text
 
 
-def test_a_caveat_forbids_every_ranking():
-    said = _say(_case("a", [30, 31]), _case("b", [1, 1]), caveats=("other prompts",))
-    assert (said.told, said.text) == (False, "Not compared: other prompts.")
+def test_a_runner_up_that_lost_trials_is_said_too_and_in_a_tie_as_well():
+    said = _say(_case("a", [30, 30.01, 30]), _case("b", [20, 20.1], planned=4))
+    assert said.told and said.text.endswith(" 2 of 4 trials of b gave no value.")
+    tie = _say(_case("a", [30, 31, 32]), _case("b", [30, 31.5], planned=4))
+    assert not tie.told and tie.text.endswith(" 2 of 4 trials of b gave no value.")
+
+
+def test_a_case_that_failed_its_audit_is_never_the_winner_and_the_check_is_named():
+    liar = _case("liar", [90, 90.1, 89.9], lie="forced_length")
+    said = _say(liar, _case("a", [30, 30.1, 29.9]), _case("b", [20, 20.1, 19.9]))
+    assert said.told and said.text.startswith("a has the highest decode speed")
+    assert said.text.endswith(" Not ranked: liar (failed its audit: forced_length).")
+    alone = _say(liar, _case("a", [30, 30.1, 29.9]))
+    assert not alone.told and "only a gave a value that counts" in alone.text
+    assert "90" not in alone.text
+
+
+def test_a_winner_whose_work_differed_is_not_named():
+    cases = [
+        _case("a", [30, 30.1, 29.9], fingerprint="x"),
+        _case("b", [20, 20.1, 19.9], fingerprint="y"),
+    ]
+    said = _say(*cases)
+    assert not said.told
+    assert said.text == (
+        "Can't tell which has the highest decode speed: a and b are not comparable, "
+        "other machines: x and y."
+    )
+
+
+def test_a_lead_under_other_conditions_keeps_its_caveat():
+    slow = _case("b", [20, 20.1, 19.9])
+    slow = replace(slow, case=replace(slow.case, settings={"device": "cuda:0"}))
+    said = _say(_case("a", [30, 30.1, 29.9]), slow)
+    assert said.told and said.text.endswith(" Caveat: other devices: cpu and cuda:0.")
 
 
 def test_nothing_is_said_about_one_case_or_unknown_weights():

@@ -70,22 +70,22 @@ SAMPLED = {"sampling": {"temperature": 0.8}}
          {"facts": {"weights": "v", "precision": "int4"}}),
         ("precision", "with caveats", "a a-f32 f32, b b-f32 q4", {}, {"facts": {"precision": "q4"}}),
         ("device", "with caveats", "other devices: cpu and cuda:0", {}, {"settings": {"device": "cuda:0"}}),
-        ("environment", "with caveats", "disturbed: others took more than 10% of the CPU in 3 of 3 trials of b",
+        ("environment", "with caveats", "disturbed: others took more than 10 % of the CPU in 3 of 3 trials of b",
          {}, {"foreign_s": 0.21}),
         ("environment", "fair as far as known", "not seen for b b-f32", {}, {"conditions": {}}),
         ("threads_worked", "fair as far as known", "not seen for b b-f32", {}, {"conditions": {}}),
         ("audit", "fair as far as known", "b b-f32 was not audited", {}, {"audit": None}),
         ("audit", "fair as far as known", "the audit of b b-f32 did not end well (crashed)", {},
          {"audit": {"status": "crashed", "x": True}}),
-        ("audit", "fair as far as known", "no way to tell min_p_honoured", {},
-         {"audit": {"min_p_honoured": None}}),
+        ("audit", "fair as far as known", "no way to tell text_matches_ids", {},
+         {"audit": {"text_matches_ids": None}}),
+        ("audit", "fair as far as known", "no way to tell min_p_honoured", {"parameters": SAMPLED},
+         {"audit": {"min_p_honoured": None}, "parameters": SAMPLED}),
         ("audit", "refused", "forced_length: b b-f32: it did forced_length", {},
          {"audit": {"forced_length": False, "seed_matters": None}}),
         ("audit", "refused", "forced_length", {}, {"audit": {"status": "failed", "forced_length": False}}),
-        ("audit", "with caveats", "threads_as_told: b b-f32", {}, {"audit": {"threads_as_told": False}}),
-        ("audit", "with caveats", "top_p_honoured: b b-f32", {}, {"audit": {"top_p_honoured": False}}),
-        ("audit", "refused", "top_p_honoured: b b-f32", {"parameters": SAMPLED},
-         {"audit": {"top_p_honoured": False}, "parameters": SAMPLED}),
+        ("audit", "refused", "threads_as_told: b b-f32", {}, {"audit": {"threads_as_told": False}}),
+        ("audit", "refused", "top_p_honoured: b b-f32", {}, {"audit": {"top_p_honoured": False}}),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_weight(pair, make, name, grade, says, a, b):
@@ -110,6 +110,10 @@ def test_what_is_wrong_is_named_with_its_weight(pair, make, name, grade, says, a
     assert item.severity == expected
     assert item.text.startswith(("differs: ", "unknown: "))
     assert item.detail in found.reasons
+
+
+def test_a_greedy_task_does_not_depend_on_how_tokens_are_drawn(pair):
+    assert certify(*pair(b={"audit": {"min_p_honoured": None, "x": True}})).grade == "fair"
 
 
 def test_without_a_claim_a_passed_audit_says_that_the_prefix_was_not_reused(pair, make):

@@ -60,6 +60,20 @@ def test_slower_is_worse_faster_is_better_and_units_have_a_direction(task):
     assert same.verdict == "same" and same.ratio.value == 1
 
 
+def test_of_a_time_less_is_better(make, generate):
+    first = {"a": (100, 101), "b": (50, 51), "c": (200, 202)}
+    records = [
+        generate(name, r, 10 if name == "a" else 20, first_ms=ms)
+        for name, values in first.items()
+        for r, ms in enumerate(values)
+    ]
+    facts = [make.facts(f"{name}-f32") for name in first]
+    (task,) = workloads(summarise(make.run(records, facts=facts)))
+    found = _of(task, "ttft_ms")
+    assert {name: c.verdict for name, c in found.items()} == {"b": "better", "c": "worse"}
+    assert found["b"].ratio.value < 1 < found["c"].ratio.value
+
+
 @pytest.mark.parametrize(
     ("gaps", "verdict"),
     [

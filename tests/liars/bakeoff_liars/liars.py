@@ -196,7 +196,7 @@ class LoadsInGenerate(Fake):
 
     def prefill(self, request: Request) -> None:
         if not self.opened:
-            time.sleep(1.5)
+            time.sleep(3.0)
             self.opened = True
         super().prefill(request)
 
@@ -208,16 +208,17 @@ class HidesInAChild(Fake):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> None:
         super().load(artifact, options)
-        source = "b = bytearray(80 << 20); b[::4096] = b'x' * len(b[::4096]); input()"
-        self.child = subprocess.Popen([sys.executable, "-c", source], stdin=subprocess.PIPE)
-        time.sleep(0.5)
+        source = "b = bytearray(80 << 20); b[::4096] = b'x' * len(b[::4096]); print('ready', flush=True); input()"
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self.child.stdout is not None
+        self.child.stdout.readline()
 
     def close(self) -> None:
         if self.child is not None:
             self.child.kill()
-            self.child.wait()
-            assert self.child.stdin is not None
-            self.child.stdin.close()
+            self.child.communicate()
             self.child = None
         super().close()
 
