@@ -112,7 +112,8 @@ def _tokenize(backend: Backend, job: Mapping[str, Any], channel: Channel) -> Non
 def _weigh(channel: Channel) -> None:
     """A reading of this process and its children, between timed parts: a sampler may come too
     late for a short trial."""
-    readings = [r for pid in ("self", *threads.children()) if (r := smaps.read(pid)) is not None]
+    pids: list[int | str] = ["self", *threads.children()]
+    readings = [r for pid in pids if (r := smaps.read(pid)) is not None]
     if readings:
         channel.send("memory", at_ns=perf_counter_ns(), reading=smaps.total(readings))
 
