@@ -136,5 +136,5 @@ def test_the_sampler_stays_within_its_share_of_a_core(run: Any) -> None:
     )
     assert outcome.memory is not None
     assert outcome.memory.points
-    # 1 % is the aim; its own accounting decides, so noise of the machine cannot.
-    assert outcome.memory.sampler_cpu_s <= 0.03 * outcome.wall_s
+    # 0.2 % is the aim; its own accounting decides, so noise of the machine cannot.
+    assert outcome.memory.sampler_cpu_s <= 0.01 * outcome.wall_s
