@@ -65,7 +65,7 @@ class LlamaCpp:
         try:
             lib = _import()
             info = lib.llama_print_system_info().decode()
-            build = {"system_info": info.strip(), "library": str(lib.__file__)}
+            build = {"system_info": info.strip()}
             build["mmap"] = str(bool(lib.llama_supports_mmap()))
             build["mlock"] = str(bool(lib.llama_supports_mlock()))
             return Availability(lib.__version__, "llama-cpp-python", build, ("cpu",))

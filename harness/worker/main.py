@@ -22,9 +22,9 @@ from backends.api import (
     Unavailable,
     Unsupported,
 )
-from harness.worker import smaps, threads
+from harness.worker import threads
 from harness.worker.channel import Channel, die_with_parent
-from harness.worker.measures import MEASURES
+from harness.worker.measures import MEASURES, weigh
 
 
 def main(job: Mapping[str, Any], descriptor: int, started_ns: int) -> None:
@@ -72,7 +72,7 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
         if job["job"] == "tokenize":
             _tokenize(backend, job, channel)
         else:
-            _weigh(channel)
+            weigh(channel)
             gc.collect()
             gc.freeze()
             used = threads.cpu_by_thread()
@@ -86,7 +86,7 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
                 channel.send(
                     "conditions", conditions={"busy_threads": busy, "child_cpu_s": child_cpu_s}
                 )
-                _weigh(channel)
+                weigh(channel)
     finally:
         channel.send("conditions", conditions=_conditions())
         closing = perf_counter_ns()
@@ -107,15 +107,6 @@ def _tokenize(backend: Backend, job: Mapping[str, Any], channel: Channel) -> Non
     for text, limit in job["texts"]:
         ids = backend.tokenize(text)[:limit]
         channel.send("tokens", ids=[int(i) for i in ids], text=backend.detokenize(ids))
-
-
-def _weigh(channel: Channel) -> None:
-    """A reading of this process and its children, between timed parts: a sampler may come too
-    late for a short trial."""
-    pids: list[int | str] = ["self", *threads.children()]
-    readings = [r for pid in pids if (r := smaps.read(pid)) is not None]
-    if readings:
-        channel.send("memory", at_ns=perf_counter_ns(), reading=smaps.total(readings))
 
 
 def _conditions() -> dict[str, Any]:

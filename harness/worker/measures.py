@@ -8,6 +8,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from backends.api import Backend, Claims, GenerationFailed, Request, Sampling, Token
+from harness.worker import smaps, threads
 from harness.worker.channel import Channel
 
 Job = Mapping[str, Any]
@@ -39,6 +40,15 @@ MEASURES: dict[str, Callable[[Backend, Job, Channel], None]] = {
 }
 
 
+def weigh(channel: Channel) -> None:
+    """A reading of this process and its children, between timed parts: a sampler may come too
+    late for a short trial."""
+    pids: list[int | str] = ["self", *threads.children()]
+    readings = [r for pid in pids if (r := smaps.read(pid)) is not None]
+    if readings:
+        channel.send("memory", at_ns=perf_counter_ns(), reading=smaps.total(readings))
+
+
 def _sample(backend: Backend, job: Job, channel: Channel, *, index: int, warmup: bool) -> None:
     parameters, prompt = job["parameters"], job["prompts"][index]
     sampling = Sampling(**parameters.get("sampling", {}))
@@ -56,6 +66,8 @@ def _sample(backend: Backend, job: Job, channel: Channel, *, index: int, warmup:
     gc.collect()  # cheap: what the engine's import left behind is frozen
     submitted = perf_counter_ns()
     for token in backend.generate(request):
+        if warmup and not stamps:
+            weigh(channel)  # at the end of prefill, where no time is measured
         stamps.append(perf_counter_ns())
         tokens.append(token)
     done = perf_counter_ns()
