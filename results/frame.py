@@ -24,6 +24,7 @@ TRIAL_COLUMNS = (
     "process_s", "import_s", "open_s", "load_s", "peak_rss_bytes", "peak_pss_bytes",
     "peak_memory_to_model_size", "peak_load_pss_bytes", "peak_prefill_pss_bytes",
     "peak_decode_pss_bytes", "peak_anonymous_bytes", "peak_file_backed_bytes", "peak_swap_bytes",
+    "peak_device_bytes",
     "sampler_cpu_share", "failed_checks",
 )  # fmt: skip
 

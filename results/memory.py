@@ -35,6 +35,7 @@ def values(record: Record, facts: ArtifactFacts | None) -> dict[str, float | Non
         "peak_anonymous_bytes": _largest(point.anonymous for point in points),
         "peak_file_backed_bytes": _largest(point.file_backed for point in points),
         "peak_swap_bytes": _largest(point.swap for point in points),
+        "peak_device_bytes": _largest(point.device for point in points),
         "sampler_cpu_share": share,
     }
 

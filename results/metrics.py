@@ -162,6 +162,11 @@ _DEFINITIONS: tuple[Metric, ...] = (
         "largest sampled value",
     ),
     Metric(
+        "peak_device_bytes", "peak GPU memory", "bytes", "lower", _BOTH,
+        "Largest amount of GPU memory that the worker held, as the driver counts it (NVIDIA only).",
+        "largest sampled value, from NVML",
+    ),
+    Metric(
         "sampler_cpu_share", "sampler's CPU share", "ratio", None, _BOTH,
         "What sampling memory cost, as a share of one core.",
         "CPU time of the sampling / wall time of the trial",
