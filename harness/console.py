@@ -26,7 +26,7 @@ from results.records import Case, Record, Trial
 
 out = Console(highlight=False)
 
-ROUGH_TRIAL_S = 8.0
+ROUGH_TRIAL_S = 5.0
 
 
 def show_plan(plan: Plan, folder: Path | None = None) -> None:

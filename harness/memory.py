@@ -14,13 +14,14 @@ from time import perf_counter, perf_counter_ns, thread_time
 import psutil
 
 from harness.device_memory import DeviceMemory
-from harness.worker import smaps
+from harness.worker import smaps, threads
 from harness.worker.smaps import Reading
 from results.records import Memory, MemoryPoint
 
 INTERVAL_S = 0.1
 MAX_CPU_SHARE = 0.002
 """Where all cores decode, a reading stops one of them and the others wait: keep it rare."""
+MAX_INTERVAL_S = 1.0
 _CHILDREN_EVERY_S = 0.5
 
 
@@ -53,7 +54,7 @@ class Sampler:
             )
         cost = thread_time() - before
         self._cpu_s += cost
-        self._due = now + max(INTERVAL_S, cost / MAX_CPU_SHARE)
+        self._due = now + min(MAX_INTERVAL_S, max(INTERVAL_S, cost / MAX_CPU_SHARE))
 
     def result(self) -> Memory:
         return Memory(INTERVAL_S, self._cpu_s, tuple(self._points))
@@ -91,6 +92,8 @@ def _read(pid: int) -> Reading | None:
 
 
 def _children(pid: int) -> list[int]:
+    if sys.platform == "linux":
+        return list(threads.children(pid))
     try:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.Error:

@@ -30,10 +30,10 @@ def busy(before: Usage, after: Usage) -> int | None:
     return sum(s >= BUSY_SHARE * busiest for s in spent)
 
 
-def children() -> dict[int, tuple[float, int]]:
-    """Living child processes, their own children too: CPU seconds and RSS in bytes by pid."""
+def children(of: int | None = None) -> dict[int, tuple[float, int]]:
+    """Living children of a process (this one), and theirs: CPU seconds and RSS in bytes by pid."""
     found: dict[int, tuple[float, int]] = {}
-    todo = [os.getpid()]
+    todo = [of or os.getpid()]
     while todo:
         for path in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
             try:
