@@ -17,7 +17,7 @@ from results.records import Case, Status, Trial
 
 CONTEXT_STEP = 256
 AUDIT = {"prompt_tokens": 32, "output_tokens": 16}
-"""Sizes of the audit's requests: its longest is a prompt, twelve tokens, and one more."""
+"""Sizes of the audit's requests: its longest is a prompt, eight tokens, and one more."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ GREEDY = Sampling()
 HOT = 5.0
 """A temperature at which the distribution is nearly flat: any filter that is ignored shows."""
 
-SHORT = 6
+SHORT = 4
+LONG = 8
 CHILD_CPU_S = 0.05
 CHILD_RSS = 20 * 2**20
 
@@ -61,8 +62,8 @@ class Audit:
         """All checks, in an order in which later ones build on earlier answers."""
         before = threads.cpu_by_thread()
         one, two, three = self._prompts[:3]
-        opening = self._ask(one, 12)
-        again, third = self._ask(one, 12), self._ask(one, 12)
+        opening = self._ask(one, LONG)
+        again, third = self._ask(one, LONG), self._ask(one, LONG)
         others = [self._ask(two), self._ask(three)]
         greedy = [opening, *others]
         yield "load_complete", self._load_complete(opening, [again, third])
@@ -181,8 +182,8 @@ class Audit:
         return None, "the engine keeps no count of the tokens it evaluates"
 
     def _forced_length(self, prompt: tuple[int, ...], opening: _Answer) -> Finding:
-        lengths = {12: len(opening.ids)}
-        for tokens in (1, 7):
+        lengths = {LONG: len(opening.ids)}
+        for tokens in (1, 5):
             # Every token that will come is named as a stop: forced length goes on past all.
             lengths[tokens] = len(self._ask(prompt, tokens, stop=frozenset(opening.ids)).ids)
         wrong = [f"{got} for {asked}" for asked, got in lengths.items() if got != asked]
@@ -191,7 +192,7 @@ class Audit:
     def _stops(self, prompt: tuple[int, ...], opening: _Answer) -> Finding:
         stop = opening.ids[2] if len(opening.ids) > 2 else opening.ids[0]
         expected = opening.ids[: opening.ids.index(stop) + 1]
-        found = self._ask(prompt, 12, force=False, stop=frozenset({stop})).ids
+        found = self._ask(prompt, LONG, force=False, stop=frozenset({stop})).ids
         reason = (
             f"told to stop at id {stop}, it gave {len(found)} tokens instead of {len(expected)}"
         )
@@ -243,10 +244,10 @@ class Audit:
 
     def _penalty(self, greedy: list[_Answer]) -> Finding:
         one = self._prompts[0]
-        punished = self._ask(one, 12, sampling=Sampling(repetition_penalty=9.0)).ids
+        punished = self._ask(one, LONG, sampling=Sampling(repetition_penalty=9.0)).ids
         same = punished == greedy[0].ids
         # Tokens that neither the prompt nor the answer repeats are not touched by a penalty.
-        if same and len(set(greedy[0].ids)) == 12 and not set(greedy[0].ids) & set(one):
+        if same and len(set(greedy[0].ids)) == LONG and not set(greedy[0].ids) & set(one):
             return None, "the answer repeats nothing, a penalty would not show"
         return _told(not same, "a repetition penalty of 9 changed nothing")
 
