@@ -68,7 +68,10 @@ def with_own(memory: Memory, own: list[MemoryPoint], peak_rss: int | None) -> Me
 
 
 def point(at_ns: int, reading: Reading) -> MemoryPoint:
-    return MemoryPoint(at_ns, reading["rss"] or 0, *(reading[name] for name in smaps.FIELDS[1:]))
+    """Raises ValueError or TypeError for a reading that holds no numbers: a worker sent it."""
+    values = [reading[name] for name in smaps.FIELDS]
+    rss, *others = [None if value is None else int(value) for value in values]
+    return MemoryPoint(at_ns, rss or 0, *others)
 
 
 @cache  # starting NVML takes long, and must not fall into a trial

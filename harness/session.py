@@ -187,8 +187,7 @@ def _run(
 
         def keep(message: supervisor.Message) -> None:
             if message["kind"] == "sample":
-                index = message.get("sample", {}).get("index")
-                texts.write(json.dumps({"sample": index, "text": message.get("text")}) + "\n")
+                texts.write(_output(message) + "\n")
                 texts.flush()
 
         before_trial = disturbance.read()
@@ -208,6 +207,13 @@ def _run(
     if asked is not None:
         surroundings["page_cache"]["resident_after"] = page_cache.resident(path)
     return outcomes.record(trial, before, started_at, outcome, surroundings)
+
+
+def _output(message: supervisor.Message) -> str:
+    """What the engine wrote, as a line of `outputs/`; a worker may have sent anything."""
+    sample = message.get("sample")
+    index = sample.get("index") if isinstance(sample, dict) else None
+    return json.dumps({"sample": index, "text": message.get("text")})
 
 
 def _page_cache(path: Path, asked: str | None) -> dict[str, Any]:

@@ -172,7 +172,7 @@ class _Conversation:
         if self.broken:
             return
         try:
-            message = json.loads(line)
+            message = json.loads(line, parse_constant=_refuse)
             if not isinstance(message["kind"], str):
                 raise TypeError
         except (ValueError, TypeError, KeyError):
@@ -180,6 +180,11 @@ class _Conversation:
             return
         self.messages.append(message)
         self._on_message(message)
+
+
+def _refuse(constant: str) -> None:
+    """NaN and infinity are no JSON, and could not be kept."""
+    raise ValueError(constant)
 
 
 def _signal_name(number: int) -> str:

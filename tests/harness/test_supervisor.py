@@ -50,7 +50,15 @@ def test_messages_arrive_in_order_and_chatter_goes_to_the_log(run: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"not json\n", b"[1]\n", b"{}\n", b"\xff\xfe\n", b'{"kind": 5}\n']
+    "garbage",
+    [
+        b"not json\n",
+        b"[1]\n",
+        b"{}\n",
+        b"\xff\xfe\n",
+        b'{"kind": 5}\n',
+        b'{"kind": "a", "x": NaN}\n',
+    ],
 )
 def test_garbage_on_the_pipe_is_named_and_ends_the_worker(run: Any, garbage: bytes) -> None:
     outcome = run(f"say({garbage!r}); time.sleep(60)")

@@ -8,6 +8,7 @@ import pytest
 
 from harness import trial as outcomes
 from harness.supervisor import Outcome
+from harness.worker import smaps
 from results.records import Case, Memory, Trial, record_from_json, to_json
 
 TRIAL = Trial("t", Case("m", "b", "a", "generate", {"prompt_tokens": 1}), 0)
@@ -86,6 +87,8 @@ def test_every_ending_has_a_status_and_a_reason(
         {"kind": "conditions", "conditions": 5},
         {"kind": "memory", "at_ns": 1, "reading": {}},
         {"kind": "memory", "at_ns": 1, "reading": 7},
+        {"kind": "memory", "at_ns": 1, "reading": dict.fromkeys(smaps.FIELDS, "much")},
+        {"kind": "check", "name": "x", "passed": "yes", "detail": ""},
         {"kind": "engine", "version": "1"},
     ],
     ids=str,
