@@ -55,9 +55,12 @@ def physical_cores() -> int:
 
 
 def usable_cpus() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return psutil.cpu_count() or 1
+    return len(usable_cpu_numbers()) or psutil.cpu_count() or 1
+
+
+def usable_cpu_numbers() -> list[int]:
+    """The CPUs that this process may use; empty where the system can't pin processes."""
+    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 
 
 def _digest(text: str) -> str:

@@ -72,7 +72,9 @@ class Plan:
 def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
     """Decide everything that can be decided before anything is fetched. Raises BadInput."""
     scenario = _overridden(loaded, overrides)
-    threads = scenario.plan.threads or host.physical_cores()
+    cpus = len(scenario.plan.cpus or ()) or host.usable_cpus()
+    threads = scenario.plan.threads or min(host.physical_cores(), cpus)
+    _check_cpus(loaded, scenario)
     manifests = [_manifest(loaded, scenario, index) for index in range(len(scenario.models))]
     context = scenario.plan.context or _context(scenario)
     _check_context(loaded, scenario, manifests, context)
@@ -91,14 +93,21 @@ def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
         cases += _audits(cases)
     unique = {c.case.key: c for c in cases}
     planned = tuple(unique.values())
-    usable = host.usable_cpus()
     warnings = []
-    if threads > usable:
-        warnings.append(f"{threads} threads on {usable} usable CPUs: they will wait for each other")
+    if threads > cpus:
+        warnings.append(f"{threads} threads on {cpus} usable CPUs: they will wait for each other")
     return Plan(
         loaded, scenario, overrides, planned, _trials(planned, scenario), probes, threads, context,
         tuple(warnings),
     )  # fmt: skip
+
+
+def _check_cpus(loaded: LoadedScenario, scenario: Scenario) -> None:
+    usable = host.usable_cpu_numbers()
+    for index, cpu in enumerate(scenario.plan.cpus or ()):
+        if cpu not in usable:
+            given = ", ".join(map(str, usable)) or "none: this system can't set them"
+            raise loaded.refuse(f"CPU {cpu} is not usable here ({given})", ("plan", "cpus", index))
 
 
 def _overridden(loaded: LoadedScenario, overrides: Overrides) -> Scenario:

@@ -62,6 +62,9 @@ class PlanSettings(Strict):
     threads: int | None = Field(
         None, ge=1, le=4096, description="for prefill and decode; default: the physical cores"
     )
+    cpus: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="CPU affinity of every worker; default: as bakeoff's own"
+    )
     context: int | None = Field(
         None, ge=8, le=10_000_000, description="in tokens; default: what the longest request needs"
     )

@@ -242,6 +242,7 @@ def _job(
         "parameters": dict(trial.case.parameters),
         "warmup": settings.warmup,
         "requests": settings.requests,
+        "cpus": settings.cpus,
         "prompts": requests,
     }
 

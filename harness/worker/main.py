@@ -47,6 +47,8 @@ def main(job: Mapping[str, Any], descriptor: int, started_ns: int) -> None:
 
 
 def _work(job: Mapping[str, Any], channel: Channel) -> None:
+    if job.get("cpus"):
+        os.sched_setaffinity(0, job["cpus"])  # before the engine makes threads
     started = perf_counter_ns()
     backend = _adapter(job["backend"])
     availability = backend.probe()

@@ -162,6 +162,18 @@ def test_what_others_did_and_what_the_worker_used_is_recorded(workplace) -> None
         assert record.conditions["nice"] == os.getpriority(os.PRIO_PROCESS, 0)
 
 
+def test_workers_run_on_the_cpus_that_the_plan_names(workplace) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    path = workplace.write(TWO.replace("seed: 5", f"seed: 5, cpus: [{cpu}], threads: 1"))
+    assert workplace.bakeoff("run", path, "-b", "fake", "--out", "out").returncode == 0
+    for record in store.read(workplace.folder / "out").records:
+        assert record.conditions["affinity"] == [cpu]
+    path.write_text(TWO.replace("seed: 5", "cpus: [0, 9999]"))
+    refused = workplace.bakeoff("plan", path)
+    assert refused.returncode == 2
+    assert "plan.cpus.1: CPU 9999 is not usable here" in refused.stderr
+
+
 def test_an_engines_chatter_goes_to_the_log(workplace) -> None:
     path = workplace.write(TWO.replace("[fake, fake-missing]", "[fake: {options: {chatter: 1}}]"))
     assert workplace.bakeoff("run", path, "--out", "out").returncode == 0
