@@ -14,7 +14,8 @@ what it cannot do (it raises `Unsupported`).
     ├── Unavailable       the engine is not installed, or cannot run on this machine
     ├── LoadFailed        this artifact cannot be loaded; names the file
     ├── Unsupported       the engine cannot do what the request asks
-    └── GenerationFailed  the engine broke while it generated
+    ├── GenerationFailed  the engine broke while it generated
+    └── Rejected          the chat template refused the messages, or broke over them
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 class BackendError(Exception):
@@ -52,6 +53,10 @@ class Unsupported(BackendError):
 
 class GenerationFailed(BackendError):
     """The engine broke while it generated."""
+
+
+class Rejected(BackendError):
+    """The chat template refused the messages, or broke over them. `reason` is the engine's."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,20 @@ class Token:
     text: str
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """What an engine makes of a conversation: the text, and the ids that the model would be fed.
+
+    `pieces` are the texts of the ids, special tokens by their own spelling; empty where the engine
+    can't say. `text` is what the engine's tokenizer got: a BOS may be in it or be added to `ids`.
+    `ids` is None where an engine shows no more than the text.
+    """
+
+    text: str
+    ids: tuple[int, ...] | None
+    pieces: tuple[str, ...] = ()
+
+
 class Backend(Protocol):
     """One engine. Small, synchronous, created without arguments, used by one thread."""
 
@@ -220,3 +239,73 @@ class Claims(Protocol):
     def claims(self) -> Mapping[str, float]:
         """Known keys: `prefill_tokens` (count), `prefill_ms`, `decode_tokens`, `decode_ms`, `load_ms`."""
         ...
+
+
+@runtime_checkable
+class RendersChat(Protocol):
+    """Ability: the engine's own chat formatting, through the call that an application makes."""
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        prefill: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Rendering:
+        """The prompt for the next assistant message, exactly as the engine would feed the model.
+
+        `messages` have `role` and `content`. With `prefill` the last one is the beginning of the
+        assistant's answer, to be continued; an engine without such an option is given the messages
+        as they are. `variables` are further template variables, such as `date_string`.
+
+        Raises Rejected for what the template refuses, Unsupported for variables that the engine
+        cannot take.
+        """
+        ...
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """Ability: the model's next-token distribution at every position of given ids."""
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """A float32 numpy array (len(ids), vocabulary): row i judges the token after ids[: i + 1].
+
+        The raw logits, before any sampling filter. Raises GenerationFailed, as `generate` does.
+        """
+        ...
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """Ability: many first tokens of one prompt, for the price of evaluating it once."""
+
+    def draw(
+        self, prompt_ids: Sequence[int], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[int]:
+        """For each seed the token that `generate` would give first, by the very same sampler.
+
+        `sampling.seed` is not used. Raises GenerationFailed, as `generate` does, and Unsupported
+        for sampling that only `generate` can do, or the engine can't at all.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoresTop(Protocol):
+    """Ability: the most likely next tokens at every position, where an engine shows no more."""
+
+    def top_logprobs(self, ids: Sequence[int]) -> Sequence[Sequence[tuple[int, float]]]:
+        """Per position (id, natural log-probability) of the engine's best next tokens."""
+        ...
+
+
+ABILITIES: Mapping[str, type] = {
+    "tokenizes": Tokenizes,
+    "claims": Claims,
+    "renders_chat": RendersChat,
+    "scores": Scores,
+    "scores_top": ScoresTop,
+    "draws": Draws,
+}
+"""By the names that bakeoff shows. A claim: only a conformance run tells whether it is true."""

@@ -20,14 +20,18 @@ import codecs
 import ctypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from backends import llamacpp_chat, llamacpp_options
 from backends.api import (
     Artifact,
     Availability,
     GenerationFailed,
     LoadFailed,
     LoadOptions,
+    Rendering,
     Request,
     Sampling,
     Token,
@@ -36,9 +40,6 @@ from backends.api import (
 )
 
 REMEDY = "pip install 'bakeoff[llamacpp]'"
-KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8}
-EXTRA = {"n_ubatch", "flash_attn", "type_k", "type_v"}
-SEED_LIMIT = 0xFFFFFFFF  # this very value means "draw one" to llama.cpp
 
 _log: list[str] = []  # error lines of llama.cpp since the last load began
 _log_callback: Any = None  # global in the library: must outlive every adapter
@@ -59,6 +60,8 @@ class LlamaCpp:
         self._limit = 0
         self._held: list[int] = []  # ids whose keys and values are in the cache, by position
         self._load_ms = 0.0
+        self._path = Path()
+        self._chat_call = ""
 
     def probe(self) -> Availability:
         """Version and the instruction sets that llama.cpp was built for and found."""
@@ -79,11 +82,12 @@ class LlamaCpp:
         self.close()
         lib = _import()
         _log.clear()
-        model_params = _model_params(lib, options)
-        context_params = _context_params(lib, options)
+        model_params = llamacpp_options.model_params(lib, options)
+        context_params = llamacpp_options.context_params(lib, options)
         if not artifact.path.is_file():
             raise LoadFailed(artifact.path, "no such file")
-        self._lib = lib
+        self._lib, self._path = lib, artifact.path
+        self._chat_call = llamacpp_options.chat_call(options)
         self._model = lib.llama_model_load_from_file(os.fsencode(artifact.path), model_params)
         if not self._model:
             raise LoadFailed(artifact.path, f"llama.cpp cannot load it: {_last_error()}")
@@ -105,7 +109,7 @@ class LlamaCpp:
         """Evaluate the prompt in one batch, then sample and evaluate token by token."""
         self._check(request)
         lib, context = self._lib, self._context
-        chain = _chain(lib, request, self._vocab_size)
+        chain = llamacpp_options.chain(lib, request, self._vocab_size)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         try:
             start = self._keep(request)
@@ -160,6 +164,63 @@ class LlamaCpp:
             if size >= 0:
                 return text.raw[:size].decode("utf-8", "replace")
             room = -size
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        prefill: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Rendering:
+        """By `chat_call`: `library` or `core` (see `llamacpp_chat`)."""
+        self._check_loaded()
+        if variables:
+            raise Unsupported("template variables: llama-cpp-python's chat calls take none")
+        if self._chat_call == "core":
+            found = llamacpp_chat.by_core(self._lib, self._model, self.tokenize, messages)
+        else:
+            found = llamacpp_chat.by_library(self._lib, self._path, messages)
+        pieces = (self._piece(token, special=True) for token in found.ids or ())
+        return replace(found, pieces=tuple(piece.decode("utf-8", "replace") for piece in pieces))
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """Every position of one batch, evaluated in an empty cache."""
+        import numpy
+
+        self._check_loaded()
+        Request(tuple(ids[:-1]), 1).check(self._limit, self._vocab_size)
+        lib = self._lib
+        self._forget()
+        batch = lib.llama_batch_init(len(ids), 0, 1)
+        try:
+            batch.n_tokens = len(ids)
+            for position, token in enumerate(ids):
+                batch.token[position], batch.pos[position] = token, position
+                batch.n_seq_id[position], batch.seq_id[position][0] = 1, 0
+                batch.logits[position] = True
+            if lib.llama_decode(self._context, batch) != 0:
+                raise GenerationFailed(f"llama_decode failed: {_last_error()}")
+        finally:
+            lib.llama_batch_free(batch)
+            self._forget()
+        rows = lib.llama_get_logits(self._context)
+        return numpy.ctypeslib.as_array(rows, shape=(len(ids), self._vocab_size)).copy()
+
+    def draw(
+        self, prompt_ids: Sequence[int], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[int]:
+        """A sampler chain per seed, as `generate` builds it, over the same logits."""
+        request = Request(tuple(prompt_ids), 1, sampling=sampling)
+        self._check(request)
+        self._forget()
+        self._evaluate(request.prompt_ids)
+        drawn = []
+        for seed in seeds:
+            told = replace(request, sampling=replace(sampling, seed=seed))
+            chain = llamacpp_options.chain(self._lib, told, self._vocab_size)
+            drawn.append(int(self._lib.llama_sampler_sample(chain, self._context, -1)))
+            self._lib.llama_sampler_free(chain)
+        return drawn
 
     def claims(self) -> Mapping[str, float]:
         """llama.cpp's own counters for the last request.
@@ -218,11 +279,11 @@ class LlamaCpp:
     def _ends(self, token: int, request: Request) -> bool:
         return token in request.stop_ids or self._lib.llama_vocab_is_eog(self._vocab, token)
 
-    def _piece(self, token: int) -> bytes:
+    def _piece(self, token: int, special: bool = False) -> bytes:
         room = 64
         while True:
             text = ctypes.create_string_buffer(room)
-            size = self._lib.llama_token_to_piece(self._vocab, token, text, room, 0, False)
+            size = self._lib.llama_token_to_piece(self._vocab, token, text, room, 0, special)
             if size >= 0:
                 return text.raw[:size]
             room = -size
@@ -253,76 +314,3 @@ def _import() -> Any:
 
 def _last_error() -> str:
     return "; ".join(_log[:2]) or "no reason given"
-
-
-def _model_params(lib: Any, options: LoadOptions) -> Any:
-    if options.device != "cpu":
-        raise Unsupported(f"device {options.device!r}: this adapter runs on cpu only")
-    if options.mmap and not lib.llama_supports_mmap():
-        raise Unsupported("mmap: this build of llama.cpp cannot")
-    if options.mlock and not lib.llama_supports_mlock():
-        raise Unsupported("mlock: this build of llama.cpp cannot")
-    params = lib.llama_model_default_params()
-    params.n_gpu_layers = 0
-    # NONE 0, MMAP 1, MLOCK 2, MMAP_MLOCK 3
-    params.load_mode = (options.mmap is not False) + 2 * bool(options.mlock)
-    return params
-
-
-def _context_params(lib: Any, options: LoadOptions) -> Any:
-    unknown = set(options.extra) - EXTRA
-    if unknown:
-        raise Unsupported(f"options {sorted(unknown)}: known are {sorted(EXTRA)}")
-    params = lib.llama_context_default_params()
-    params.n_ctx = options.context
-    # The prompt goes in as one batch: llama.cpp counts a lone last token of it as decoding.
-    params.n_batch = options.context
-    params.n_ubatch = _number(options, "n_ubatch", 512)
-    params.n_threads = params.n_threads_batch = options.threads
-    params.offload_kqv = params.op_offload = False
-    params.no_perf = False
-    params.flash_attn_type = _number(options, "flash_attn", lib.LLAMA_FLASH_ATTN_TYPE_AUTO)
-    for key in ("type_k", "type_v"):
-        name = str(options.extra.get(key, "f16"))
-        if name not in KV_TYPES:
-            raise Unsupported(f"{key} {name!r}: known are {', '.join(KV_TYPES)}")
-        setattr(params, key, KV_TYPES[name])
-    return params
-
-
-def _number(options: LoadOptions, key: str, default: int) -> int:
-    value = options.extra.get(key, default)
-    if not isinstance(value, int):
-        raise Unsupported(f"{key} {value!r}: expected a whole number, or true or false")
-    return int(value)
-
-
-def _chain(lib: Any, request: Request, vocabulary: int) -> Any:
-    """llama.cpp's own sampler, built for one request. The caller frees it."""
-    sampling: Sampling = request.sampling
-    if not sampling.greedy and not 0 <= sampling.seed < SEED_LIMIT:
-        raise Unsupported(f"seed {sampling.seed}: llama.cpp takes 0 to {SEED_LIMIT - 1}")
-    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-    parts = []
-    penalised = sampling.repetition_penalty != 1.0
-    if penalised:
-        window = len(request.prompt_ids) + request.max_tokens
-        penalty = sampling.repetition_penalty
-        parts.append(lib.llama_sampler_init_penalties(vocabulary, window, penalty, 0.0, 0.0))
-    if sampling.greedy:
-        parts.append(lib.llama_sampler_init_greedy())
-    else:
-        parts.append(lib.llama_sampler_init_temp(sampling.temperature))
-        if sampling.top_k > 0:
-            parts.append(lib.llama_sampler_init_top_k(sampling.top_k))
-        if sampling.top_p < 1.0:
-            parts.append(lib.llama_sampler_init_top_p(sampling.top_p, 1))
-        if sampling.min_p > 0.0:
-            parts.append(lib.llama_sampler_init_min_p(sampling.min_p, 1))
-        parts.append(lib.llama_sampler_init_dist(sampling.seed))
-    for part in parts:
-        lib.llama_sampler_chain_add(chain, part)
-    if penalised:
-        for token in request.prompt_ids:
-            lib.llama_sampler_accept(chain, token)
-    return chain

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from backends.api import (
@@ -27,6 +28,8 @@ from backends.api import (
     GenerationFailed,
     LoadFailed,
     LoadOptions,
+    Rejected,
+    Rendering,
     Request,
     Sampling,
     Token,
@@ -138,6 +141,75 @@ class OnnxGenAI:
         """Through the engine's own tokenizer, which leaves special tokens out."""
         self._check_loaded()
         return str(self._tokenizer.decode(list(ids))) if ids else ""
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        prefill: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Rendering:
+        """As the engine's examples do: apply_chat_template, then encode. There is no way to
+        continue an assistant's message, nor one to give template variables."""
+        self._check_loaded()
+        if variables:
+            raise Unsupported("template variables: apply_chat_template of the engine takes none")
+        try:
+            chat = json.dumps([dict(message) for message in messages])
+            text = self._tokenizer.apply_chat_template(chat, add_generation_prompt=True)
+            ids = tuple(int(i) for i in self._tokenizer.encode(text))
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Rejected(f"{type(error).__name__}: {error}") from error
+        spelled = self._og.Tokenizer(self._model)
+        spelled.update_options(skip_special_tokens="false")
+        return Rendering(text, ids, tuple(str(spelled.decode([token])) for token in ids))
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """The graph's own output for the prompt, which holds every position."""
+        import numpy
+
+        self._check_loaded()
+        request = Request(tuple(ids[:-1]), 1)
+        request.check(self._limit, self._vocab_size)
+        try:
+            params = self._og.GeneratorParams(self._model)
+            params.set_search_options(**_search(request, self._vocab_size))
+            generator = self._og.Generator(self._model, params)
+            generator.append_tokens(list(ids))
+            found = generator.get_output("logits")
+        except RuntimeError as error:
+            raise GenerationFailed(f"onnxruntime-genai: {error}") from error
+        if found.shape[1] != len(ids):
+            raise GenerationFailed("the graph gives the logits of the last position only")
+        return numpy.asarray(found[0], dtype=numpy.float32)
+
+    def draw(
+        self, prompt_ids: Sequence[int], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[int]:
+        """A generator per seed, given the prompt's logits instead of the prompt.
+
+        Such a generator has no sequence, so that a repetition penalty would see nothing.
+        """
+        request = Request(tuple(prompt_ids), 1, sampling=sampling)
+        self._check(request)
+        if sampling.repetition_penalty != 1.0:
+            raise Unsupported("draws with a repetition penalty: it needs the prompt's own ids")
+        last = self.logits(prompt_ids)[-1:][None]
+        drawn = []
+        try:
+            for seed in seeds:
+                told = replace(request, sampling=replace(sampling, seed=seed))
+                params = self._og.GeneratorParams(self._model)
+                params.set_search_options(**_search(told, self._vocab_size))
+                generator = self._og.Generator(self._model, params)
+                generator.set_logits(last)
+                generator.generate_next_token()
+                drawn.append(int(generator.get_next_tokens()[0]))
+        except RuntimeError as error:
+            raise GenerationFailed(f"onnxruntime-genai: {error}") from error
+        return drawn
 
     def claims(self) -> Mapping[str, float]:
         """The generator's own token count after the prompt; the engine keeps no timings."""

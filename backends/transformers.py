@@ -21,6 +21,8 @@ from backends.api import (
     GenerationFailed,
     LoadFailed,
     LoadOptions,
+    Rejected,
+    Rendering,
     Request,
     Sampling,
     Token,
@@ -30,7 +32,8 @@ from backends.api import (
 
 REMEDY = "pip install 'bakeoff[transformers]'"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-EXTRA = {"dtype", "attn_implementation"}
+EXTRA = {"dtype", "attn_implementation", "chat_call"}
+CHAT_CALLS = ("template", "text")
 
 
 class Transformers:
@@ -48,6 +51,7 @@ class Transformers:
         self._vocab_size = 0
         self._limit = 0
         self._prefilled = 0
+        self._chat_call = ""
 
     def probe(self) -> Availability:
         """Versions of transformers and torch, and what does torch's arithmetic and threading."""
@@ -90,6 +94,7 @@ class Transformers:
             self.close()
             raise Unsupported(f"a context of {options.context}: the model is made for {trained}")
         self._torch, self._library = torch, library
+        self._chat_call = str(options.extra.get("chat_call", CHAT_CALLS[0]))
         self._ends = _ends(self._model)
         self._vocab_size = int(self._model.get_input_embeddings().num_embeddings)
         self._limit = options.context
@@ -145,9 +150,67 @@ class Transformers:
             )
         )
 
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        prefill: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Rendering:
+        """By `chat_call`: `template` lets apply_chat_template make the ids; `text` has it make the
+        text and encodes that with the tokenizer's defaults, which may add a second BOS."""
+        self._check_loaded()
+        how = {"add_generation_prompt": not prefill, "continue_final_message": prefill}
+        told = {**how, **(variables or {})}
+        apply = self._tokenizer.apply_chat_template
+        try:
+            chat = [dict(message) for message in messages]
+            text = apply(chat, tokenize=False, **told)
+            if self._chat_call == "text":
+                ids = self._tokenizer(text)["input_ids"]
+            else:
+                ids = apply(chat, tokenize=True, return_dict=True, **told)["input_ids"]
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Rejected(f"{type(error).__name__}: {error}") from error
+        pieces = {token: self._written(token) for token in set(ids)}
+        return Rendering(text, tuple(ids), tuple(pieces[token] for token in ids))
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """One forward pass without a cache."""
+        self._check_loaded()
+        Request(tuple(ids[:-1]), 1).check(self._limit, self._vocab_size)
+        with self._torch.inference_mode():
+            given = self._torch.tensor([list(ids)])
+            found = self._model(input_ids=given, use_cache=False).logits[0]
+            return found.float().numpy()
+
+    def draw(
+        self, prompt_ids: Sequence[int], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[int]:
+        """The filters once, then per seed the draw that `generate` makes."""
+        request = Request(tuple(prompt_ids), 1, sampling=sampling)
+        self._check(request)
+        torch = self._torch
+        with torch.inference_mode():
+            ids = torch.tensor([request.prompt_ids])
+            logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
+            if sampling.greedy:
+                return [_picker(torch, self._library, sampling)(ids, logits)] * len(seeds)
+            probabilities = _probabilities(torch, self._library, sampling)(ids, logits)
+            return [_pick(torch, probabilities, _generator(torch, seed)) for seed in seeds]
+
     def claims(self) -> Mapping[str, float]:
         """Length of the engine's own cache after the prompt; it keeps no timings."""
         return {"prefill_tokens": float(self._prefilled)}
+
+    def _written(self, token: int) -> str:
+        return str(
+            self._tokenizer.decode(
+                [token], skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
 
     def _check_loaded(self) -> None:
         if self._model is None:
@@ -211,6 +274,8 @@ def _options(options: LoadOptions) -> tuple[str, str | None]:
     dtype = str(options.extra.get("dtype", "auto"))
     if dtype not in DTYPES:
         raise Unsupported(f"dtype {dtype!r}: known are {', '.join(DTYPES)}")
+    if (call := options.extra.get("chat_call", CHAT_CALLS[0])) not in CHAT_CALLS:
+        raise Unsupported(f"chat_call {call!r}: known are {', '.join(CHAT_CALLS)}")
     return dtype, str(options.extra.get("attn_implementation", "sdpa"))
 
 
@@ -237,13 +302,34 @@ def _ends(model: Any) -> frozenset[int]:
 
 def _picker(torch: Any, library: Any, sampling: Sampling) -> Callable[[Any, Any], int]:
     """From the ids so far and the last logits, both (1, …), to the next id."""
+    if sampling.greedy:
+        chain = _penalty(library, sampling)
+        return lambda ids, logits: int(chain(ids, logits).argmax())
+    probabilities = _probabilities(torch, library, sampling)
+    generator = _generator(torch, sampling.seed)
+    return lambda ids, logits: _pick(torch, probabilities(ids, logits), generator)
+
+
+def _pick(torch: Any, probabilities: Any, generator: Any) -> int:
+    return int(torch.multinomial(probabilities, 1, generator=generator))
+
+
+def _generator(torch: Any, seed: int) -> Any:
+    if not 0 <= seed < 2**63:
+        raise Unsupported(f"seed {seed}: torch is given 0 to {2**63 - 1}")
+    return torch.Generator().manual_seed(seed)
+
+
+def _penalty(library: Any, sampling: Sampling) -> Any:
     chain = library.LogitsProcessorList()
     if sampling.repetition_penalty != 1.0:
         chain.append(library.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
-    if sampling.greedy:
-        return lambda ids, logits: int(chain(ids, logits).argmax())
-    if not 0 <= sampling.seed < 2**63:
-        raise Unsupported(f"seed {sampling.seed}: torch is given 0 to {2**63 - 1}")
+    return chain
+
+
+def _probabilities(torch: Any, library: Any, sampling: Sampling) -> Callable[[Any, Any], Any]:
+    """From the ids so far and the last logits to the filtered distribution, (1, vocabulary)."""
+    chain = _penalty(library, sampling)
     chain.append(library.TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_k > 0:
         chain.append(library.TopKLogitsWarper(sampling.top_k))
@@ -251,11 +337,5 @@ def _picker(torch: Any, library: Any, sampling: Sampling) -> Callable[[Any, Any]
         chain.append(library.TopPLogitsWarper(sampling.top_p))
     if sampling.min_p > 0.0:
         chain.append(library.MinPLogitsWarper(sampling.min_p))
-    generator = torch.Generator().manual_seed(sampling.seed)
-
-    def draw(ids: Any, logits: Any) -> int:
-        # In float32, whatever the weights are: half precision would tie many tokens.
-        probabilities = torch.softmax(chain(ids, logits.float()), dim=-1)
-        return int(torch.multinomial(probabilities, 1, generator=generator))
-
-    return draw
+    # In float32, whatever the weights are: half precision would tie many tokens.
+    return lambda ids, logits: torch.softmax(chain(ids, logits.float()), dim=-1)

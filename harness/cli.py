@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from harness import __version__, places
+from harness.chat.cli import app as templates_app
 from harness.doctor_cli import doctor_command
 from harness.errors import BakeoffError
 from harness.models.cli import app as models_app
@@ -18,11 +19,9 @@ from harness.models.cli import app as models_app
 if TYPE_CHECKING:
     from harness.plan import Overrides, Plan
     from results.records import Record
-    from results.store import Run
 
 EXIT_CASES_FAILED = 3
 EXIT_INTERRUPTED = 130
-RUNS = Path("runs")
 
 app = typer.Typer(
     name="bakeoff",
@@ -34,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models_app, name="models")
+app.add_typer(templates_app, name="templates")
 app.command("doctor")(doctor_command)
 
 ScenarioFile = Annotated[
@@ -100,43 +100,18 @@ def run(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
 ) -> None:
     """Run a scenario: every trial in a fresh process, in random order; then report."""
-    from harness import console, session
+    from harness import running
 
     if (scenario is None) == (resume is None):
         raise typer.BadParameter("give a SCENARIO, or --resume RUN")
     if resume is not None and (backend or model or trials or out):
         raise typer.BadParameter("--resume goes on as planned: no other options go with it")
-    screen = console.RunScreen()
-    try:
-        if resume is not None:
-            folder = resume
-            with screen.preparation() as say:
-                planned, assets = session.replan(_read(folder), say)
-        else:
-            assert scenario is not None
-            asked = _plan(scenario, _overrides(backend, model, trials))
-            folder = out or _folder(asked.scenario.name)
-            if folder.exists():
-                raise BakeoffError(
-                    f"{folder} exists", f"go on with it: bakeoff run --resume {folder}"
-                )
-            console.show_plan(asked, folder)
-            with screen.preparation() as say:
-                planned, assets = session.create(asked, folder, tuple(sys.argv[1:]), say)
-    except KeyboardInterrupt:
-        _say("interrupted before the first trial; nothing was written")
-        raise
-    try:
-        with screen.trials(len(planned.trials)):
-            finished = session.execute(folder, planned, assets, screen)
-    except KeyboardInterrupt:
-        _report(folder, show=False)
-        _say(f"interrupted; go on with: bakeoff run --resume {folder}")
-        raise
-    _report(folder, show=True)
-    if not finished:
-        _say(f"the run's time limit is over; go on with: bakeoff run --resume {folder}")
-    if not finished or any(_failed(record) for record in _read(folder).records):
+    if resume is not None:
+        done = running.resume(resume)
+    else:
+        assert scenario is not None
+        done = running.start(_plan(scenario, _overrides(backend, model, trials)), out)
+    if not done.complete or any(_failed(record) for record in done.run.records):
         raise typer.Exit(EXIT_CASES_FAILED)
 
 
@@ -144,17 +119,19 @@ def run(
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     formats: Annotated[
-        str, typer.Option("--format", help="html, csv, md, samples; comma-separated.")
+        str,
+        typer.Option("--format", help="html, csv, md, samples, comparisons, templates; by commas."),
     ] = "html,csv,md",
 ) -> None:
     """Show a run and write its reports into the run folder."""
+    from harness import running
     from reports import FILES
 
     chosen = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
     unknown = [name for name in chosen if name not in FILES]
     if unknown:
         raise BakeoffError(f"unknown format {unknown[0]!r}", f"formats: {', '.join(FILES)}")
-    _report(run, show=True, formats=chosen)
+    running.report(run, show=True, formats=chosen)
 
 
 @app.command()
@@ -197,40 +174,6 @@ def _overrides(backend: list[str] | None, model: list[str] | None, trials: int |
     from harness.plan import Overrides
 
     return Overrides(tuple(backend or ()), tuple(model or ()), trials)
-
-
-def _folder(name: str) -> Path:
-    from datetime import datetime
-
-    base = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
-    folder, number = base, 2
-    while folder.exists():
-        folder, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return folder
-
-
-def _read(folder: Path) -> Run:
-    from results.store import StoreError, read
-
-    try:
-        return read(folder)
-    except StoreError as error:
-        raise BakeoffError(str(error), "name a folder that bakeoff run made") from error
-
-
-def _report(folder: Path, *, show: bool, formats: tuple[str, ...] = ("html", "csv", "md")) -> None:
-    import reports
-    from harness import console
-
-    finished = _read(folder)
-    if show:
-        from reports import terminal
-
-        terminal.show(finished, console.out)
-    for path in reports.write(finished, formats, folder):
-        console.out.print(
-            f"{path.suffix[1:]:>5}  {path}", markup=False, highlight=False, soft_wrap=True
-        )
 
 
 def _say(text: str) -> None:

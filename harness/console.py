@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -27,6 +28,11 @@ from results.records import Case, Record, Trial
 out = Console(highlight=False)
 
 ROUGH_TRIAL_S = 5.0
+
+
+def say(text: str) -> None:
+    """A line to stderr, as it is."""
+    typer.echo(text, err=True)
 
 
 def show_plan(plan: Plan, folder: Path | None = None) -> None:

@@ -7,16 +7,15 @@ measure is a class here, an entry in `MeasureEntry`, and a function there.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from harness.strict import Strict
 
-class Strict(BaseModel):
-    """User-written input: unknown fields are refused, numbers are not guessed from text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+CHAT_CONTEXT = 1024
+"""Tokens that a conversation with its answer may need."""
 
 
 def _listed(value: object) -> object:
@@ -33,6 +32,7 @@ Lengths = Annotated[
     Field(min_length=1, max_length=64, json_schema_extra={"description": "one number or a list"}),
     BeforeValidator(_listed, json_schema_input_type=Length | list[Length]),
 ]
+Count = Annotated[int, Field(ge=0, le=100_000)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=False)]
 
 
@@ -100,11 +100,92 @@ class GenerateMeasure(Strict):
             }
 
 
+class TemplatesMeasure(Strict):
+    """What each engine itself makes of conversations, against the model's own chat template."""
+
+    conversations: str = Field(
+        "standard", min_length=1, description="a shipped set, or the path of a YAML file"
+    )
+    harm: bool = Field(
+        True,
+        description="also score a good answer after each wrong prompt, with an engine of the "
+        "scenario that gives logits",
+    )
+
+    def parameters(self) -> Iterator[dict[str, Any]]:
+        yield {}
+
+
+class ReferenceArm(Strict):
+    """The engine and artifact that fidelity is held against."""
+
+    backend: str = Field("transformers", min_length=1)
+    artifact: str | None = Field(None, description="default: the one with the model's tokenizer")
+
+
+class FidelityMeasure(Strict):
+    """Each engine's next-token distribution against a reference's, on fixed token ids."""
+
+    texts: str = Field("fidelity", min_length=1, description="a shipped set, or a .jsonl file")
+    items: Count = Field(0, description="texts to use, spread over the set; 0 means all")
+    output_tokens: Length = Field(24, description="greedy tokens after each chat prompt")
+    reference: ReferenceArm = Field(default_factory=lambda: ReferenceArm.model_validate({}))
+
+    def parameters(self) -> Iterator[dict[str, Any]]:
+        yield {"output_tokens": self.output_tokens}
+
+
+class QualityMeasure(Strict):
+    """Answers to tasks that can be checked, greedy and sampled."""
+
+    tasks: str = Field("standard", min_length=1, description="a shipped set, or a .jsonl file")
+    items: Count = Field(0, description="tasks to use, spread over the set; 0 means all")
+    output_tokens: Length = Field(32, description="at most; the model may end sooner")
+    settings: list[Sampling] = Field(
+        default_factory=lambda: [
+            SamplingSettings.model_validate(fields)
+            for fields in ({}, {"temperature": 0.8, "top_p": 0.95})
+        ],
+        min_length=1,
+        max_length=16,
+        description="how to sample; the first is usually greedy",
+    )
+    seeds: int = Field(3, ge=1, le=100, description="runs of each setting that samples")
+
+    def parameters(self) -> Iterator[dict[str, Any]]:
+        yield {
+            "output_tokens": self.output_tokens,
+            "settings": [setting.model_dump() for setting in self.settings],
+            "seeds": self.seeds,
+        }
+
+
+class SamplingMeasure(Strict):
+    """Many draws of one next token, against the engine's own logits under the same filters."""
+
+    texts: str = Field("sampling", min_length=1, description="a shipped set, or a .jsonl file")
+    items: Count = Field(2, description="prompts to use, spread over the set; 0 means all")
+    draws: int = Field(2000, ge=50, le=1_000_000, description="per prompt and setting")
+    settings: list[Sampling] | None = Field(
+        None, min_length=1, max_length=64, description="default: each filter alone and together"
+    )
+
+    def parameters(self) -> Iterator[dict[str, Any]]:
+        from results.sampling_settings import DEFAULT
+
+        given = [setting.model_dump() for setting in self.settings or ()]
+        yield {"draws": self.draws, "settings": given or [dict(one) for one in DEFAULT]}
+
+
 class MeasureEntry(Strict):
     """One entry of `measures`: exactly one measure with its parameters."""
 
     load: LoadMeasure | None = None
     generate: GenerateMeasure | None = None
+    templates: TemplatesMeasure | None = None
+    fidelity: FidelityMeasure | None = None
+    quality: QualityMeasure | None = None
+    sampling: SamplingMeasure | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -127,5 +208,21 @@ class MeasureEntry(Strict):
         return next(iter(self.model_fields_set))
 
     def parameters(self) -> Iterator[dict[str, Any]]:
-        measure: LoadMeasure | GenerateMeasure = getattr(self, self.name)
-        yield from measure.parameters()
+        yield from self.settings.parameters()
+
+    @property
+    def settings(self) -> Any:
+        """The measure itself."""
+        return getattr(self, self.name)
+
+    @property
+    def item_set(self) -> str | None:
+        """The set of texts or tasks that it works on, if it works on one."""
+        return getattr(self.settings, "texts", None) or getattr(self.settings, "tasks", None)
+
+
+def tokens(parameters: Mapping[str, Any]) -> int:
+    """What a case's longest request needs of the context; 0 where no length of prompt is set."""
+    if "prompt_tokens" not in parameters:
+        return 0
+    return int(parameters["prompt_tokens"] + parameters["output_tokens"])

@@ -1,7 +1,8 @@
 """Memory of a worker and its children, sampled from outside.
 
-On Linux one read of smaps_rollup per process gives everything; walking a large process' pages
-costs milliseconds, so the sampler spaces its readings to stay below a fixed share of one core.
+On Linux one read of smaps_rollup per process gives everything, but walking a large process' pages
+costs milliseconds and holds up the core it runs on. The kernel's own count of resident pages costs
+next to nothing: the sampler looks at it often, and takes a whole reading only when it has moved.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from harness.worker.smaps import Reading
 from results.records import Memory, MemoryPoint
 
 INTERVAL_S = 0.1
+MOVED = 0.01
+"""A change of resident memory, as a share, that calls for a whole reading."""
 MAX_CPU_SHARE = 0.002
 """Where all cores decode, a reading stops one of them and the others wait: keep it rare."""
 MAX_INTERVAL_S = 1.0
+"""While memory moves, a whole reading is never later than this."""
 _CHILDREN_EVERY_S = 0.5
 
 
@@ -33,7 +37,8 @@ class Sampler:
         self._gpus = _gpus()
         self._points: list[MemoryPoint] = []
         self._cpu_s = 0.0
-        self._due = perf_counter()
+        self._due = self._reading_due = perf_counter()
+        self._resident: int | None = None  # at the last whole reading
         self._pids: list[int] = [pid]
         self._children_due = 0.0
 
@@ -46,15 +51,33 @@ class Sampler:
         if now >= self._children_due:
             self._pids = [self._pid, *_children(self._pid)]
             self._children_due = now + _CHILDREN_EVERY_S
+        resident = self._resident_now()
+        if now >= self._reading_due and self._moved(resident):
+            self._read()
+            self._resident = resident
+            cost = thread_time() - before
+            self._reading_due = now + min(MAX_INTERVAL_S, cost / MAX_CPU_SHARE)
+        self._cpu_s += thread_time() - before
+        self._due = now + INTERVAL_S
+
+    def _read(self) -> None:
         readings = [r for pid in self._pids if (r := _read(pid)) is not None]
         if readings:
             device = self._gpus.read(self._pids)
             self._points.append(
                 replace(point(perf_counter_ns(), smaps.total(readings)), device=device)
             )
-        cost = thread_time() - before
-        self._cpu_s += cost
-        self._due = now + min(MAX_INTERVAL_S, max(INTERVAL_S, cost / MAX_CPU_SHARE))
+
+    def _resident_now(self) -> int | None:
+        """Bytes, None where only a whole reading can tell: not on Linux, or with a GPU's memory."""
+        if sys.platform != "linux" or self._gpus.available:
+            return None
+        return sum(smaps.resident(pid) or 0 for pid in self._pids)
+
+    def _moved(self, resident: int | None) -> bool:
+        if resident is None or self._resident is None:
+            return True
+        return abs(resident - self._resident) > MOVED * self._resident
 
     def result(self) -> Memory:
         return Memory(INTERVAL_S, self._cpu_s, tuple(self._points))

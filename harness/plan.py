@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness import host, models, registry
+from harness import companions, host, material, measures, models, registry
 from harness.errors import BadInput, Problem
+from harness.material import Material
 from harness.models import Manifest
 from harness.probe import Probe, probe
 from harness.scenario import BackendSettings, LoadedScenario, Scenario
@@ -16,8 +17,6 @@ from harness.yaml_source import suggestion
 from results.records import Case, Status, Trial
 
 CONTEXT_STEP = 256
-AUDIT = {"prompt_tokens": 32, "output_tokens": 16}
-"""Sizes of the audit's requests: its longest is a prompt, eight tokens, and one more."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ class Plan:
     probes: Mapping[str, Probe]
     threads: int
     context: int
-    warnings: tuple[str, ...] = field(default=())
+    material: Material = field(default_factory=Material)
+    warnings: tuple[str, ...] = ()
 
     def with_obstacles(self, obstacles: Mapping[tuple[str, str], Obstacle]) -> Plan:
         """The same plan, where the named (model, artifact) pairs turned out not to be available."""
@@ -76,9 +76,12 @@ def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
     threads = scenario.plan.threads or min(host.physical_cores(), cpus)
     _check_cpus(loaded, scenario)
     manifests = [_manifest(loaded, scenario, index) for index in range(len(scenario.models))]
-    context = scenario.plan.context or _context(scenario)
+    context = scenario.plan.context or _context(scenario, manifests)
+    given = material.find(loaded, scenario)
     _check_context(loaded, scenario, manifests, context)
     probes = _probes(scenario)
+    common: dict[str, Any] = {"context": context, "threads": threads}
+    told = {m.name: {**common, **given.digests.get(m.name, {})} for m in scenario.measures}
     cases: list[PlannedCase] = []
     for manifest in manifests:
         for index, entry in enumerate(scenario.backends):
@@ -86,11 +89,8 @@ def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
                 location = ("backends", index, name)
                 asked = probes[_probe_key(name, settings)]
                 artifacts = _artifacts(loaded, location, settings, manifest, asked)
-                common = {"context": context, "threads": threads}
-                for artifact in artifacts:
-                    cases += _cases(scenario, manifest, name, settings, artifact, common, asked)
-    if scenario.plan.audit:
-        cases += _audits(cases)
+                cases += _cases(scenario, manifest, name, settings, artifacts, told, asked)
+    cases += _companions(scenario, cases, probes)
     unique = {c.case.key: c for c in cases}
     planned = tuple(unique.values())
     warnings = []
@@ -98,8 +98,36 @@ def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
         warnings.append(f"{threads} threads on {cpus} usable CPUs: they will wait for each other")
     return Plan(
         loaded, scenario, overrides, planned, _trials(planned, scenario), probes, threads, context,
-        tuple(warnings),
+        given, tuple(warnings),
     )  # fmt: skip
+
+
+def _companions(
+    scenario: Scenario, cases: Sequence[PlannedCase], probes: Mapping[str, Probe]
+) -> list[PlannedCase]:
+    found = companions.audits(cases) if scenario.plan.audit else []
+    chats = [c for c in cases if c.case.measure == "templates"]
+    found += companions.template_references(chats)
+    for entry in scenario.measures:
+        if entry.templates and entry.templates.harm:
+            able = [c for c in chats if "scores" in _probe_of(c, probes).abilities]
+            found += companions.harms(able)
+        if entry.fidelity:
+            asked = entry.fidelity.reference
+            obstacle = _obstacle(probes[asked.backend])
+            compared = [c for c in cases if c.case.measure == "fidelity"]
+            found += companions.references(compared, asked.backend, asked.artifact, obstacle)
+    return found
+
+
+def _probe_of(planned: PlannedCase, probes: Mapping[str, Probe]) -> Probe:
+    return probes[_probe_key(planned.case.backend, planned.settings)]
+
+
+def _obstacle(asked: Probe) -> Obstacle | None:
+    if asked.available:
+        return None
+    return Obstacle("unsupported", str(asked.reason), asked.remedy)
 
 
 def _check_cpus(loaded: LoadedScenario, scenario: Scenario) -> None:
@@ -149,30 +177,33 @@ def _manifest(loaded: LoadedScenario, scenario: Scenario, index: int) -> Manifes
         raise loaded.refuse(reason, ("models", index), error.remedy) from error
 
 
-def _context(scenario: Scenario) -> int:
-    sizes = [p for measure in scenario.measures for p in measure.parameters()]
-    longest: int = max(p["prompt_tokens"] + p["output_tokens"] for p in [*sizes, AUDIT])
-    return -(-longest // CONTEXT_STEP) * CONTEXT_STEP
+def _context(scenario: Scenario, manifests: list[Manifest]) -> int:
+    """What the longest request needs, in steps; room for a chat where the models have it."""
+    longest = max(measures.tokens(p) for entry in scenario.measures for p in entry.parameters())
+    if any(entry.templates or entry.item_set for entry in scenario.measures):
+        longest = max(longest, measures.CHAT_CONTEXT)
+    elif scenario.plan.audit:
+        longest = max(longest, measures.tokens(companions.AUDIT))
+    # Not beyond a model's own; a request that does not fit then is refused by name.
+    stepped = -(-longest // CONTEXT_STEP) * CONTEXT_STEP
+    return min(stepped, *(manifest.context_length for manifest in manifests))
 
 
 def _check_context(
     loaded: LoadedScenario, scenario: Scenario, manifests: list[Manifest], context: int
 ) -> None:
     for index, entry in enumerate(scenario.measures):
+        where = ("measures", index, entry.name)
         for p in entry.parameters():
-            asked = p["prompt_tokens"] + p["output_tokens"]
-            if asked > context:
-                raise loaded.refuse(
-                    f"needs {p['prompt_tokens']} + {p['output_tokens']} = {asked} tokens, "
-                    f"plan.context holds {context}",
-                    ("measures", index, entry.name),
-                )
-            for manifest in manifests:
-                if asked > manifest.context_length:
+            asked = measures.tokens(p)
+            limits = [(context, "plan.context")] if scenario.plan.context else []
+            limits += [(m.context_length, f"the context of {m.id}") for m in manifests]
+            for limit, whose in limits:
+                if asked > limit:
                     raise loaded.refuse(
                         f"needs {p['prompt_tokens']} + {p['output_tokens']} = {asked} tokens, "
-                        f"the context of {manifest.id} holds {manifest.context_length}",
-                        ("measures", index, entry.name),
+                        f"{whose} holds {limit}",
+                        where,
                     )
     for manifest in manifests:
         if scenario.plan.context and scenario.plan.context > manifest.context_length:
@@ -193,6 +224,10 @@ def _probes(scenario: Scenario) -> dict[str, Probe]:
         for entry in scenario.backends
         for name, settings in entry.items()
     }
+    for measure in scenario.measures:
+        if measure.fidelity:
+            name = measure.fidelity.reference.backend
+            wanted.setdefault(name, (adapters[name], None))
     return {key: probe(adapter, python) for key, (adapter, python) in wanted.items()}
 
 
@@ -233,46 +268,45 @@ def _cases(
     manifest: Manifest,
     backend: str,
     settings: BackendSettings,
-    artifact: str,
-    common: Mapping[str, Any],
+    artifacts: list[str],
+    told: Mapping[str, Mapping[str, Any]],
     asked: Probe,
 ) -> list[PlannedCase]:
-    obstacle = None
-    if not asked.available:
-        obstacle = Obstacle("unsupported", str(asked.reason), asked.remedy)
-    return [
-        PlannedCase(
-            Case(
-                manifest.id,
-                backend,
-                artifact,
-                entry.name,
-                {**parameters, **common},
-                settings.model_dump(exclude={"artifacts"}),
-            ),
-            settings,
-            manifest,
-            obstacle,
-        )
-        for entry in scenario.measures
-        for parameters in entry.parameters()
-    ]
+    """`told` are the parameters that do not stand in the scenario's measures, by measure."""
+    obstacle = _obstacle(asked)
+    found = []
+    for entry in scenario.measures:
+        chosen = artifacts
+        if entry.templates and settings.artifacts is None:
+            chosen = _one_of_each_format(manifest, artifacts)
+        for artifact in chosen:
+            for parameters in entry.parameters():
+                case = Case(
+                    manifest.id,
+                    backend,
+                    artifact,
+                    entry.name,
+                    {**parameters, **told[entry.name]},
+                    settings.model_dump(exclude={"artifacts"}),
+                )
+                found.append(PlannedCase(case, settings, manifest, obstacle))
+    return found
 
 
-def _audits(cases: list[PlannedCase]) -> list[PlannedCase]:
-    """One audit for every arm, on the machine, threads and context of its cases."""
-    audits: dict[str, PlannedCase] = {}
-    for planned in cases:
-        told = {name: planned.case.parameters[name] for name in ("context", "threads")}
-        case = replace(planned.case, measure="audit", parameters={**AUDIT, **told})
-        audits.setdefault(case.key, replace(planned, case=case))
-    return list(audits.values())
+def _one_of_each_format(manifest: Manifest, artifacts: list[str]) -> list[str]:
+    """Weights do not bear on templates: the first artifact of each format stands for the others."""
+    first: dict[str, str] = {}
+    for name in artifacts:
+        spec = manifest.artifacts.get(name)
+        first.setdefault(spec.format if spec else name, name)
+    return list(first.values())
 
 
 def _trials(cases: tuple[PlannedCase, ...], scenario: Scenario) -> tuple[Trial, ...]:
     """Every case once per round, each round shuffled anew: drift hits all cases alike.
 
-    A case that cannot run has one trial, whose record says why.
+    A case that cannot run has one trial, whose record says why. What needs the others' records
+    comes last.
     """
     order = random.Random(scenario.plan.seed)
     trials: list[Trial] = []
@@ -280,11 +314,11 @@ def _trials(cases: tuple[PlannedCase, ...], scenario: Scenario) -> tuple[Trial, 
         block = [
             c
             for c in cases
-            if repetition == 0 or (c.obstacle is None and c.case.measure != "audit")
+            if repetition == 0 or (c.obstacle is None and c.case.measure not in companions.ONCE)
         ]
         order.shuffle(block)
         trials += [Trial(_trial_id(c.case, repetition), c.case, repetition) for c in block]
-    return tuple(trials)
+    return tuple(sorted(trials, key=lambda trial: companions.turn(trial.case.measure)))
 
 
 def _trial_id(case: Case, repetition: int) -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness import environment, models, prompts, registry, supervisor
 from harness.errors import BakeoffError, PrepareFailed
+from harness.items import Item
 from harness.models import Prepared
 from harness.plan import Obstacle, Plan, PlannedCase
 from harness.probe import packages
 from harness.prompts import PromptSpec
-from results.records import Case, Prompt
+from results.records import Case, Prompt, digest_ids
 
 Assets = dict[tuple[str, str], Prepared]
 """By model and artifact."""
@@ -31,14 +32,19 @@ OnProgress = Callable[[str, float | None], None]
 def prepare(planned: Plan, on_progress: OnProgress) -> tuple[Plan, Assets]:
     assets: Assets = {}
     obstacles: dict[tuple[str, str], Obstacle] = {}
-    for case in planned.cases:
-        key = (case.case.model, case.case.artifact)
-        if case.obstacle or key in assets or key in obstacles:
+    wanted = [(c.manifest, c.case.artifact) for c in planned.cases if not c.obstacle]
+    # The tokenizer that encodes items, whatever the arms read.
+    wanted += [
+        (c.manifest, c.manifest.tokenizer) for c in planned.cases if "items" in c.case.parameters
+    ]
+    for manifest, artifact in wanted:
+        key = (manifest.id, artifact)
+        if key in assets or key in obstacles:
             continue
         try:
-            assets[key] = models.prepare(case.manifest, case.case.artifact, on_progress)
+            assets[key] = models.prepare(manifest, artifact, on_progress)
         except PrepareFailed as error:
-            reason = f"the artifact {case.case.artifact} could not be prepared: {error.reason}"
+            reason = f"the artifact {artifact} could not be prepared: {error.reason}"
             obstacles[key] = Obstacle("failed", reason, error.remedy)
     return planned.with_obstacles(obstacles), assets
 
@@ -53,7 +59,11 @@ def encode_prompts(
     names: PromptNames = {}
     tokenizers: dict[str, str] = {}
     for model in dict.fromkeys(c.case.model for c in planned.cases):
-        runnable = [c for c in planned.cases if c.case.model == model and c.obstacle is None]
+        runnable = [
+            c
+            for c in planned.cases
+            if c.case.model == model and c.obstacle is None and "prompt_tokens" in c.case.parameters
+        ]
         if not runnable:
             continue
         sets = {prompt_name(c.case): c.case for c in runnable}
@@ -68,6 +78,85 @@ def encode_prompts(
         }
         built |= {prompt.digest: prompt for prompt in found.values()}
     return list(built.values()), names, tokenizers
+
+
+def encode_items(
+    planned: Plan, assets: Assets, on_progress: OnProgress
+) -> tuple[list[Prompt], PromptNames, dict[str, str]]:
+    """Ids of every item for every model; the digest is empty where an item has none."""
+    built: dict[str, Prompt] = {}
+    names: PromptNames = {}
+    makers: dict[str, str] = {}
+    for model in dict.fromkeys(c.case.model for c in planned.cases):
+        for measure, chosen in planned.material.items.items():
+            cases = [c for c in planned.cases if (c.case.model, c.case.measure) == (model, measure)]
+            runnable = [c for c in cases if c.obstacle is None]
+            if not runnable:
+                continue
+            on_progress(f"{model}: encode what {measure} works on", None)
+            answers, makers[f"{model}, {measure}"] = _encode_items(
+                chosen, runnable, planned, assets
+            )
+            digests = []
+            for answer in answers:
+                ids = tuple(int(i) for i in answer["ids"] or ())
+                digest = digest_ids(ids) if ids else ""
+                if ids:
+                    built[digest] = Prompt(digest, ids, str(answer["text"]))
+                digests.append(digest)
+            names.setdefault(model, {})[measure] = digests
+    return list(built.values()), names, makers
+
+
+def _encode_items(
+    chosen: Sequence[Item], runnable: list[PlannedCase], planned: Plan, assets: Assets
+) -> tuple[list[Mapping[str, Any]], str]:
+    """By the model's own template and tokenizer, else by the first engine that can."""
+    first = runnable[0]
+    reference = (registry.REFERENCE, first.manifest.tokenizer, None)
+    engines = [
+        (registry.find(c.case.backend), c.case.artifact, c.settings.python) for c in runnable
+    ]
+    tried: dict[str, str] = {}
+    for adapter, artifact, python in (reference, *engines):
+        prepared = assets.get((first.case.model, artifact))
+        if prepared is None or f"{adapter.name} on {artifact}" in tried:
+            continue
+        job = {
+            "job": "encode",
+            "backend": adapter.reference,
+            "packages": packages(adapter),
+            "artifact": job_artifact(prepared),
+            "options": job_options(first.case),
+            "items": [{k: item[k] for k in ("text", "messages") if k in item} for item in chosen],
+        }
+        outcome = _ask(job, planned, python)
+        answers = outcome.of("tokens")
+        done = outcome.end is not None and outcome.end["status"] == "ok"
+        if done and len(answers) == len(chosen) and any(answer["ids"] for answer in answers):
+            version = (outcome.first("engine") or {}).get("version")
+            return list(answers), f"{adapter.name} {version}, {artifact}"
+        tried[f"{adapter.name} on {artifact}"] = str(
+            (outcome.end or {}).get("reason") or outcome.signal or "it encoded nothing"
+        )
+    why = "; ".join(f"{who}: {reason}" for who, reason in tried.items())
+    raise BakeoffError(
+        f"nothing here can encode the texts of {first.case.measure}: {why}",
+        "give the model an artifact with a tokenizer and a chat template",
+    )
+
+
+def _ask(job: Mapping[str, Any], planned: Plan, python: str | None) -> supervisor.Outcome:
+    """One job of preparation in a worker."""
+    with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
+        return supervisor.run(
+            job,
+            interpreter=python or sys.executable,
+            environment=environment.for_worker(planned.threads),
+            log=Path(folder) / "worker.log",
+            limit_s=planned.scenario.plan.trial_time_limit_s,
+            watch_memory=False,
+        )
 
 
 def prompt_name(case: Case) -> str:
@@ -92,7 +181,7 @@ def _encode(
         key = (case.case.backend, case.case.artifact)
         if key in tried:
             continue
-        adapter = registry.adapters()[case.case.backend]
+        adapter = registry.find(case.case.backend)
         job = {
             "job": "tokenize",
             "backend": adapter.reference,
@@ -101,15 +190,7 @@ def _encode(
             "options": job_options(case.case),
             "texts": texts,
         }
-        with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
-            outcome = supervisor.run(
-                job,
-                interpreter=case.settings.python or sys.executable,
-                environment=environment.for_worker(planned.threads),
-                log=Path(folder) / "worker.log",
-                limit_s=planned.scenario.plan.trial_time_limit_s,
-                watch_memory=False,
-            )
+        outcome = _ask(job, planned, case.settings.python)
         answers = outcome.of("tokens")
         if len(answers) == len(texts) and outcome.end and outcome.end["status"] == "ok":
             return list(

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Probe:
     version: str | None = None
     build: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
+    abilities: tuple[str, ...] = ()
     reason: str | None = None
     remedy: str | None = None
 
@@ -49,8 +51,12 @@ def packages(adapter: Adapter) -> dict[str, str]:
 
 
 def probe(adapter: Adapter, interpreter: str | None = None) -> Probe:
-    """Run the adapter's `probe` in a process of its own. Never raises."""
-    interpreter = interpreter or sys.executable
+    """Run the adapter's `probe` in a process of its own, once per command. Never raises."""
+    return _probe(adapter, interpreter or sys.executable)
+
+
+@cache
+def _probe(adapter: Adapter, interpreter: str) -> Probe:
     job = {"job": "probe", "backend": adapter.reference, "packages": packages(adapter)}
     with tempfile.TemporaryDirectory(prefix="bakeoff-") as folder:
         outcome = supervisor.run(
@@ -78,6 +84,7 @@ def probe(adapter: Adapter, interpreter: str | None = None) -> Probe:
         version=message["version"],
         build=dict(message["build"]),
         devices=tuple(message["devices"]),
+        abilities=tuple(str(a) for a in message["abilities"]),
         reason=message["reason"],
         remedy=message["remedy"],
     )

@@ -35,11 +35,21 @@ class Adapter:
         return Path(spec.origin).resolve().parent if spec.origin else None
 
 
+REFERENCE = Adapter("reference", "harness.chat.reference:TemplateReference", "bakeoff")
+"""bakeoff's own renderer of chat templates: no engine, and not in the list of engines."""
+
+
+def find(name: str) -> Adapter:
+    """The adapter that a planned case names. Raises KeyError."""
+    return REFERENCE if name == REFERENCE.name else adapters()[name]
+
+
 def adapters() -> dict[str, Adapter]:
     """All adapters by name, sorted. bakeoff's own win over others of the same name."""
     found: dict[str, Adapter] = {}
     points = entry_points(group=GROUP)
     for point in sorted(points, key=lambda p: (p.name, p.dist is None or p.dist.name != "bakeoff")):
         distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
-        found.setdefault(point.name, Adapter(point.name, point.value, distribution))
+        if point.name != REFERENCE.name:
+            found.setdefault(point.name, Adapter(point.name, point.value, distribution))
     return found

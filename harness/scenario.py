@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness import yaml_source
 from harness.errors import BadInput, Problem
-from harness.measures import MeasureEntry, Number, Strict
+from harness.measures import MeasureEntry, Number
+from harness.strict import Strict
 from results.metrics import METRICS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -115,6 +116,14 @@ class Scenario(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_set_each(self) -> Self:
+        names = [e.name for e in self.measures if e.templates or e.item_set]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"expected at most one `{name}` among the measures")
+        return self
+
 
 @dataclass(frozen=True)
 class LoadedScenario:
@@ -159,6 +168,12 @@ def check(
         for name in entry
         if name not in known
     ]
+    for index, measure in enumerate(loaded.scenario.measures):
+        name = measure.fidelity.reference.backend if measure.fidelity else None
+        if name is not None and name not in known:
+            where = ("measures", index, "fidelity", "reference", "backend")
+            reason = f"unknown backend {name!r}" + yaml_source.suggestion(name, known)
+            unknown.append(Problem(reason, document.line(where), f"measures.{index}.fidelity"))
     if unknown:
         raise BadInput(document.path, unknown, "see what is installed: bakeoff backends")
     return loaded

@@ -6,9 +6,10 @@ A run can be killed at any moment and resumed: a trial counts only once its reco
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from harness import (
     supervisor,
 )
 from harness import trial as outcomes
+from harness.chat import scorings
 from harness.errors import BadInput, Problem, RunFolderBusy
 from harness.plan import Obstacle, Overrides, Plan, PlannedCase
 from harness.preparation import (
@@ -61,6 +63,10 @@ def create(
     """Prepare artifacts and prompts, then write the run folder. Nothing is written before that."""
     planned, assets = preparation.prepare(planned, on_progress)
     built, names, tokenizer = preparation.encode_prompts(planned, assets, on_progress)
+    more, item_names, makers = preparation.encode_items(planned, assets, on_progress)
+    built = list({prompt.digest: prompt for prompt in (*built, *more)}.values())
+    for model, sets in item_names.items():
+        names.setdefault(model, {}).update(sets)
     facts = host.describe()
     info = RunInfo(
         id=folder.name,
@@ -88,9 +94,11 @@ def create(
         ),
         host=facts,
         fingerprint=host.fingerprint(facts),
-        tokenizer=tokenizer,
+        tokenizer={**tokenizer, **makers},
         environment=environment.fixed(planned.threads),
         engines={key: probe.facts() for key, probe in planned.probes.items()},
+        conversations=planned.material.conversations,
+        items={measure: list(chosen) for measure, chosen in planned.material.items.items()},
     )
     Store.create(folder, info, built)
     return planned, assets
@@ -134,6 +142,7 @@ def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> 
         missing = set(run.missing)
         known = {prompt.digest: prompt for prompt in run.prompts}
         limit = planned.scenario.plan.run_time_limit_s
+        records = list(run.records)
         began = time.monotonic()
         done = len(run.info.trials) - len(missing)
         for trial in run.info.trials:
@@ -159,11 +168,13 @@ def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> 
                     case,
                     planned,
                     assets,
-                    _request_ids(run.info, trial, known),
+                    _work(run, trial, known, records),
                 )
             writer.append(record)
+            records.append(record)
             done += 1
             progress.finished(record)
+        shutil.rmtree(folder / "logits", ignore_errors=True)  # large, and every trial has read them
     return True
 
 
@@ -174,7 +185,7 @@ def _run(
     case: PlannedCase,
     planned: Plan,
     assets: Assets,
-    requests: list[dict[str, Any]],
+    work: Mapping[str, Any],
 ) -> Record:
     writer.start(trial.id, before)
     log, outputs = writer.log(trial.id), writer.outputs(trial.id)
@@ -193,7 +204,7 @@ def _run(
         before_trial = disturbance.read()
         try:
             outcome = supervisor.run(
-                _job(trial, case, planned, assets, requests),
+                _job(trial, case, planned, assets, work),
                 interpreter=case.settings.python or sys.executable,
                 environment=environment.for_worker(planned.threads),
                 log=log,
@@ -228,9 +239,9 @@ def _page_cache(path: Path, asked: str | None) -> dict[str, Any]:
 
 
 def _job(
-    trial: Trial, case: PlannedCase, planned: Plan, assets: Assets, requests: list[dict[str, Any]]
+    trial: Trial, case: PlannedCase, planned: Plan, assets: Assets, work: Mapping[str, Any]
 ) -> dict[str, Any]:
-    adapter = registry.adapters()[trial.case.backend]
+    adapter = registry.find(trial.case.backend)
     settings = planned.scenario.plan
     return {
         "job": "trial",
@@ -243,7 +254,7 @@ def _job(
         "warmup": settings.warmup,
         "requests": settings.requests,
         "cpus": settings.cpus,
-        "prompts": requests,
+        **work,
     }
 
 
@@ -261,10 +272,34 @@ def _without_worker(trial: Trial, obstacle: Obstacle, attempt: int) -> Record:
     )
 
 
-def _request_ids(info: RunInfo, trial: Trial, known: Mapping[str, Prompt]) -> list[dict[str, Any]]:
-    names: PromptNames = info.plan["prompts"]
+def _work(
+    run: Run, trial: Trial, known: Mapping[str, Prompt], records: Sequence[Record]
+) -> dict[str, Any]:
+    """What the trial works on: prompts as ids, conversations, or the prompts that others made."""
+    if trial.case.measure == "templates":
+        return {"conversations": [asdict(one) for one in run.info.conversations]}
+    if trial.case.measure == "harm":
+        return {"scorings": scorings.of(trial.case.model, records)}
+    names: PromptNames = run.info.plan["prompts"]
+    measure = "fidelity" if trial.case.measure == "reference" else trial.case.measure
+    if measure in run.info.items:
+        digests = names.get(trial.case.model, {}).get(measure, [])
+        pairs = zip(run.info.items[measure], digests, strict=True)
+        return {
+            "items": [
+                {
+                    "name": item["name"],
+                    "ids": list(known[digest].ids),
+                    "chat": "messages" in item,
+                    "text": item.get("text"),
+                }
+                for item, digest in pairs
+                if digest
+            ],
+            "logits": str(run.path.resolve() / "logits" / trial.case.model),
+        }
     digests = names.get(trial.case.model, {}).get(prompt_name(trial.case), [])
-    return [{"digest": d, "ids": list(known[d].ids)} for d in digests]
+    return {"prompts": [{"digest": d, "ids": list(known[d].ids)} for d in digests]}
 
 
 def _changes(info: RunInfo, planned: Plan, assets: Assets) -> list[str]:

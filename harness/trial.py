@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from harness.memory import point, with_own
 from harness.supervisor import Message, Outcome
-from results.records import Check, Engine, MalformedRecord, Record, Sample, Span, Status, Trial
+from results.encoding import MalformedRecord
+from results.records import (
+    Check,
+    Engine,
+    Record,
+    Rendering,
+    RenderingStatus,
+    Sample,
+    Score,
+    Span,
+    Status,
+    Trial,
+)
 
 
 def record(
@@ -27,6 +41,9 @@ def record(
     engine: Engine | None = None
     conditions: dict[str, Any] = {}
     checks: list[Check] = []
+    renderings: list[Rendering] = []
+    scores: list[Score] = []
+    observations: list[dict[str, Any]] = []
     memory = outcome.memory
     try:
         spans = _spans(outcome)
@@ -38,6 +55,9 @@ def record(
             conditions |= message["conditions"]
         conditions |= surroundings or {}
         checks = [_check(message) for message in outcome.of("check")]
+        renderings = [_rendering(message["rendering"]) for message in outcome.of("rendering")]
+        scores = [_score(message["score"]) for message in outcome.of("score")]
+        observations = [_plain(message["data"]) for message in outcome.of("observation")]
         if memory is not None:
             own = [point(int(m["at_ns"]), m["reading"]) for m in outcome.of("memory")]
             memory = with_own(memory, own, conditions.get("peak_rss"))
@@ -62,6 +82,9 @@ def record(
         memory=memory,
         conditions=conditions,
         checks=tuple(checks),
+        renderings=tuple(renderings),
+        scores=tuple(scores),
+        observations=tuple(observations),
     )
 
 
@@ -135,6 +158,37 @@ def _check(message: Message) -> Check:
     if passed is not None and not isinstance(passed, bool):
         raise MalformedRecord("a check neither passed nor failed")
     return Check(str(message["name"]), passed, str(message["detail"]))
+
+
+def _rendering(data: Message) -> Rendering:
+    if data["status"] not in get_args(RenderingStatus):
+        raise MalformedRecord(f"a rendering is {data['status']!r}")
+    ids = data.get("ids")
+    found = Rendering(
+        conversation=str(data["conversation"]),
+        status=data["status"],
+        text=str(data.get("text") or ""),
+        ids=None if ids is None else tuple(int(i) for i in ids),
+        pieces=tuple(str(piece) for piece in data.get("pieces", ())),
+        reason=None if data.get("reason") is None else str(data["reason"])[:2000],
+        answer_ids=tuple(int(i) for i in data.get("answer_ids", ())),
+    )
+    if found.pieces and len(found.pieces) != len(found.ids or ()):
+        raise MalformedRecord("a rendering has another number of pieces than of ids")
+    return found
+
+
+def _plain(data: Message) -> dict[str, Any]:
+    """What its measure's own reader checks later; here only that it can be stored."""
+    json.dumps(data, allow_nan=False)
+    return dict(data)
+
+
+def _score(data: Message) -> Score:
+    logprobs = tuple(float(v) for v in data["logprobs"])
+    if not all(math.isfinite(v) for v in logprobs):
+        raise MalformedRecord("a score is not a number")
+    return Score(str(data["conversation"]), str(data["prompt"]), str(data["answer"]), logprobs)
 
 
 def _engine(message: Message | None) -> Engine | None:

@@ -13,7 +13,7 @@ import csv
 import io
 import json
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from reports import numbers
 from reports.untrusted import one_line
@@ -70,12 +70,12 @@ def guard(text: str) -> str:
 
 def cases(run: Run, report: Report) -> str:
     """`report.csv`."""
-    return _csv(CASE_COLUMNS, _case_rows(run, report))
+    return to_text(CASE_COLUMNS, _case_rows(run, report))
 
 
 def comparisons(run: Run, report: Report) -> str:
     """`comparisons.csv`."""
-    return _csv(COMPARISON_COLUMNS, _comparison_rows(run, report))
+    return to_text(COMPARISON_COLUMNS, _comparison_rows(run, report))
 
 
 def samples(run: Run) -> str:
@@ -90,7 +90,7 @@ def samples(run: Run) -> str:
         for name in SAMPLE_COLUMNS
     ]
     plain = [column.astype(object).where(column.notna(), None).tolist() for column in columns]
-    return _csv(SAMPLE_COLUMNS, zip(*plain, strict=True))
+    return to_text(SAMPLE_COLUMNS, zip(*plain, strict=True))
 
 
 def _case_rows(run: Run, report: Report) -> Iterator[Sequence[object]]:
@@ -166,7 +166,8 @@ def _comparison_rows(run: Run, report: Report) -> Iterator[Sequence[object]]:
         )
 
 
-def _csv(columns: Sequence[str], rows: Iterator[Sequence[object]] | zip[tuple[object, ...]]) -> str:
+def to_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows under their columns, every text guarded."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(columns)

@@ -12,7 +12,7 @@ from reports.tables import Table, case_name
 from reports.untrusted import one_line
 from results import arms, claims, conditions, memory
 from results.records import Record
-from results.summary import AUDIT, CaseSummary
+from results.summary import HARM, NO_TASK, TEMPLATES, CaseSummary
 
 #: What the memory table shows; the metrics are in the CSV too.
 MEMORY_METRICS = (
@@ -102,7 +102,7 @@ class ConditionsRow:
 
 
 def audit(summaries: Sequence[CaseSummary]) -> Audit:
-    by_arm = _arms(summaries)
+    by_arm = _arms(s for s in summaries if s.case.measure not in (TEMPLATES, HARM))
     found = {key: cases[0].evidence.checks for key, cases in by_arm.items()}
     names = tuple(dict.fromkeys(check.name for checks in found.values() for check in checks))
     if not any(cases[0].evidence.audits for cases in by_arm.values()):
@@ -144,8 +144,8 @@ def _audit_row(summary: CaseSummary, names: Sequence[str]) -> AuditRow:
 
 
 def memory_rows(summaries: Sequence[CaseSummary]) -> tuple[MemoryRow, ...]:
-    """One row per arm that has a reading, by name. An audit's trials do not count."""
-    tasks = _arms(s for s in summaries if s.case.measure != AUDIT)
+    """One row per arm that has a reading, by name. Trials that are no task do not count."""
+    tasks = _arms(s for s in summaries if s.case.measure not in NO_TASK)
     rows = (_memory_row(cases) for cases in tasks.values())
     return tuple(sorted((row for row in rows if row is not None), key=lambda row: row.name))
 

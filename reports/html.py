@@ -14,7 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.plots import Plot, plots
+from reports.quality_words import LEGEND as QUALITY_LEGEND
 from reports.tables import Table
+from reports.template_words import LEGEND, MARKS
 from reports.view import Report
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -36,6 +38,9 @@ def render(report: Report) -> str:
         policy=_policy(style),
         plots=_plots(report.tables),
         markup=Markup,
+        legend=LEGEND,
+        marks=MARKS,
+        quality_legend=QUALITY_LEGEND,
     )
     return page + "\n"
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from reports import fidelity_text, quality_markdown, sampling_markdown
 from reports.comparisons import REFUSED, RatioCell
 from reports.tables import Row, Table
+from reports.template_view import ModelView, Templates
+from reports.template_words import LEGEND, MARKS
 from reports.view import Report
 
 #: Everything that can start Markdown or HTML inside a line; numeric entities show it as text,
@@ -45,6 +48,10 @@ def _lines(report: Report) -> Iterator[str]:
         ),
     )
     yield from _bullets("Caveats", map(escape, report.caveats))
+    yield from _templates(report.templates)
+    yield from fidelity_text.markdown(report.fidelity, escape)
+    yield from quality_markdown.lines(report.quality, escape)
+    yield from sampling_markdown.lines(report.samplers, escape)
     for table in report.tables:
         yield from _table(table)
     yield from _comparisons(report)
@@ -89,6 +96,47 @@ def _table(table: Table) -> Iterator[str]:
                     row.ok,
                     *(_cell(row, m.name) for m in table.columns),
                 )
+            )
+    yield ""
+
+
+def _templates(found: Templates | None) -> Iterator[str]:
+    if found is None:
+        return
+    said = (f"**{escape(where)}**: {escape(text)}" for where, text in found.sentences)
+    yield from _bullets("Chat templates", said)
+    yield from ("; ".join(f"{MARKS[s]} {text}" for s, text in LEGEND.items()) + ".", "")
+    for model in found.models:
+        yield from _template_model(model)
+    if found.injections:
+        yield from ("### Special tokens in what a user writes", "")
+        yield _row(("model", "conversation", "tokens", "become special", "stay text"))
+        yield _row(("---",) * 5)
+        for one in found.injections:
+            names = (", ".join(one.special) or "none", ", ".join(one.text) or "none")
+            yield _row([escape(t) for t in (one.model, one.conversation, one.tokens, *names)])
+        yield ""
+
+
+def _template_model(model: ModelView) -> Iterator[str]:
+    yield from (f"### {escape(model.name)}", "")
+    if model.trouble:
+        yield from (f"No reference: {escape(model.trouble)}", "")
+    harm = ("mean harm",) if model.has_harm else ()
+    names = (escape(column.name) for column in model.columns)
+    yield _row(("engine, artifact", "as the template", *harm, *names))
+    yield _row(("---", "---:", *("---:" for _ in harm), *("---" for _ in model.columns)))
+    for row in model.rows:
+        cells = (f"{c.mark} {escape(c.verdict)}".rstrip() for c in row.cells)
+        yield _row((escape(row.name), row.agreed, *(row.harm for _ in harm), *cells))
+    yield ""
+    columns = {column.number: column.name for column in model.columns}
+    for row in model.rows:
+        for verdict, severity, numbers, detail in row.findings:
+            where = ", ".join(columns[n] for n in numbers)
+            yield (
+                f"- {MARKS[severity]} **{escape(row.name)}**, {escape(where)}: "
+                f"{escape(verdict)}. {escape(detail)}"
             )
     yield ""
 
@@ -160,6 +208,8 @@ def _failures(report: Report) -> Iterator[str]:
 
 
 def _artifacts(report: Report) -> Iterator[str]:
+    if not report.artifacts:
+        return
     yield from ("## Artifacts", "")
     yield _row(("artifact", "weights", "format", "precision", "size", "sha256", "provenance"))
     yield _row(("---",) * 7)

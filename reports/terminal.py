@@ -16,9 +16,13 @@ from rich.text import Text
 from reports import view
 from reports.comparisons import ComparisonTable
 from reports.evidence import Audit
+from reports.fidelity_text import show as show_fidelity
 from reports.numbers import MISSING
+from reports.quality_terminal import show as show_quality
+from reports.sampling_terminal import show as show_samplers
 from reports.sentences import Headline
 from reports.tables import Row, Table
+from reports.template_terminal import show as show_templates
 from results.store import Run
 
 #: The columns: heading, metrics (the first that a case has is shown), width.
@@ -39,19 +43,25 @@ def show(run: Run, console: Console) -> None:
     console.print(
         title.append(f" · {', '.join(report.models)} · {report.trials}", style="not bold")
     )
-    console.print()
-    console.print(_grid(show_header=True))
+    if report.has_tasks:
+        console.print()
+        console.print(_grid(show_header=True))
     for table in report.tables:
         console.print(Text(table.title, style="bold"))
         for row in _rows(table):
             console.print(row)
+    show_templates(console, report.templates)
+    show_fidelity(console, report.fidelity)
+    show_quality(console, report.quality)
+    show_samplers(console, report.samplers)
     _list(console, "In short", [_headline(h) for h in report.headlines])
     _list(console, "Budgets", [_budget(line) for line in report.budgets])
     _list(console, "Failures", [_failure(line) for line in report.failures])
     _list(console, "Audit", _audit(report.audit))
     _list(console, "Refused ratios", _refused(report.comparisons))
     legend = "Only rows with the same letter (w) hold the same weights."
-    _list(console, "Weights", [Text(t) for t in (legend, *report.weights)])
+    if report.weights or report.has_tasks:
+        _list(console, "Weights", [Text(t) for t in (legend, *report.weights)])
     _list(console, "Caveats", [Text(caveat, style="yellow") for caveat in report.caveats])
 
 

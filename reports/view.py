@@ -12,7 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports import comparisons, evidence, numbers, sentences
+from reports import (
+    comparisons,
+    evidence,
+    fidelity_view,
+    numbers,
+    quality_view,
+    sampling_view,
+    sentences,
+    template_view,
+)
 from reports.tables import (
     Letters,
     Table,
@@ -27,7 +36,17 @@ from reports.untrusted import lines, one_line
 from results import metrics
 from results.records import Engine
 from results.store import Run
-from results.summary import AUDIT, CaseSummary, Group, Workload, summarise, workloads
+from results.summary import (
+    AUDIT,
+    HARM,
+    REFERENCE,
+    TEMPLATES,
+    CaseSummary,
+    Group,
+    Workload,
+    summarise,
+    workloads,
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,17 @@ class Report:
     seed: int
     definitions: tuple[metrics.Metric, ...]
     caveats: tuple[str, ...]
+    templates: template_view.Templates | None = None
+    fidelity: fidelity_view.Fidelity | None = None
+    quality: quality_view.Quality | None = None
+    samplers: sampling_view.Samplers | None = None
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether speed was measured, or nothing else was: then its absence is said."""
+        return bool(self.tables) or not (
+            self.templates or self.fidelity or self.quality or self.samplers
+        )
 
 
 def build(run: Run) -> Report:
@@ -156,8 +186,12 @@ def build(run: Run) -> Report:
         scenario=lines(info.scenario_text, 100_000),
         scenario_sha256=one_line(info.scenario_sha256, 80),
         seed=info.seed,
-        definitions=tuple(m for m in metrics.METRICS.values() if m.name in shown),
+        definitions=tuple(m for m in metrics.METRICS.values() if tables and m.name in shown),
         caveats=_caveats(run),
+        templates=template_view.build(run),
+        fidelity=fidelity_view.build(run),
+        quality=quality_view.build(run),
+        samplers=sampling_view.build(run),
     )
 
 
@@ -225,8 +259,15 @@ def _budgets(run: Run, tables: Sequence[Table]) -> tuple[BudgetLine, ...]:
 
 def _failures(tables: Sequence[Table], summaries: Sequence[CaseSummary]) -> Iterator[FailureLine]:
     tasks = [(table.title, row.summary) for table in tables for row in table.rows]
-    audits = [s for s in summaries if s.case.measure == AUDIT]
-    tasks += [("Audit", s) for s in sorted(audits, key=lambda s: case_name(s.case))]
+    names = {AUDIT: "Audit", TEMPLATES: "Chat templates", HARM: "What templates do to the model"}
+    names |= {"reference": "Reference of fidelity", "fidelity": "Fidelity"}
+    names["quality"] = "Answers to tasks"
+    names["sampling"] = "Samplers"
+    others = [s for s in summaries if s.case.measure in names]
+    several = len({s.case.model for s in summaries}) > 1
+    for summary in sorted(others, key=lambda s: (case_name(s.case), s.case.model)):
+        where = f"{one_line(summary.case.model, 80)}: " if several else ""
+        tasks.append((where + names[summary.case.measure], summary))
     alike: dict[tuple[object, ...], list[tuple[str, CaseSummary]]] = {}
     for title, summary in tasks:
         if (bad := summary.failure) is not None:
@@ -257,7 +298,7 @@ def _failures(tables: Sequence[Table], summaries: Sequence[CaseSummary]) -> Iter
 
 def _engines(summaries: Sequence[CaseSummary]) -> Iterator[tuple[str, str]]:
     found: dict[str, dict[str, None]] = {}
-    for summary in summaries:
+    for summary in (s for s in summaries if s.case.backend != REFERENCE):
         for engine in summary.engines or (None,):
             text = "no trial got far enough to say" if engine is None else _engine(engine)
             found.setdefault(one_line(summary.case.backend, 60), {})[text] = None

@@ -1,4 +1,4 @@
-"""What a run keeps: raw observations, as frozen dataclasses that go to JSON and back.
+"""What a run keeps: raw observations, as frozen dataclasses (`encoding` takes them to JSON and back).
 
 Standard library only. Times ending in `_ns` are `time.perf_counter_ns` readings. That clock is
 system-wide on Linux, macOS and Windows, so readings of the parent and of a worker can be
@@ -19,10 +19,6 @@ SCHEMA = 1
 
 Status = Literal["ok", "failed", "timeout", "crashed", "unsupported"]
 STATUSES: tuple[Status, ...] = get_args(Status)
-
-
-class MalformedRecord(ValueError):
-    """A stored record or run description does not have the shape this version reads."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +140,60 @@ class Check:
     detail: str
 
 
+RenderingStatus = Literal["rendered", "rejected", "unsupported", "stopped", "broken"]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What one engine made of one conversation, or why it made nothing.
+
+    `status` is `rendered`; `rejected` (the template raised, or the engine did, over these
+    messages); `unsupported` (the engine cannot be asked this); `stopped` (a limit of time, memory
+    or output, or the process died); `broken` (given by the reference only: the model has no usable
+    template). `reason` is set unless it was rendered. `ids` is None where no tokenizer was there.
+    `pieces` are the texts of the ids, or empty. `answer_ids` (reference only) are the ids of the
+    conversation's answer.
+    """
+
+    conversation: str
+    status: RenderingStatus
+    text: str = ""
+    ids: tuple[int, ...] | None = None
+    pieces: tuple[str, ...] = ()
+    reason: str | None = None
+    answer_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages that every engine renders, each with `role` and `content`.
+
+    With `prefill` the last message is the beginning of the answer, to be continued. `answer` is a
+    fixed good answer, whose log-probability says what a wrong prompt does to the model. `variables`
+    are further template variables (a date).
+    """
+
+    name: str
+    about: str
+    messages: tuple[Mapping[str, Any], ...]
+    prefill: bool = False
+    answer: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Log-probabilities (natural) of an answer's tokens after a prompt, by a named arm.
+
+    `prompt` and `answer` are digests of ids (`digest_ids`); one number per token of the answer.
+    """
+
+    conversation: str
+    prompt: str
+    answer: str
+    logprobs: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Record:
     """What one trial left behind, whatever happened.
@@ -158,7 +208,11 @@ class Record:
     `page_cache` (`asked`, and the shares of the artifact's pages `resident_before` and
     `resident_after`, 0 to 1, None where unknown), `disturbance` (by others, while the trial ran:
     `steal_s`, `foreign_cpu_s`, `pressure_s`, `frequency_mhz`, `temperature_c`; None where
-    unreadable). `checks` are filled by the `audit` measure only.
+    unreadable), `vocabulary` (of the chat-template reference: `bos` and `eos` as text or None,
+    `special` as a mapping from text to id, `tokenizer` saying which one made the ids). `checks` are
+    filled by the `audit` measure only, `renderings` by `templates`, `scores` by `harm`.
+    `observations` are plain JSON that the module of a measure reads (`fidelity`, `quality`,
+    `sampling`); a worker sent them, so their reader checks them.
     """
 
     trial: str
@@ -179,6 +233,9 @@ class Record:
     memory: Memory | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    renderings: tuple[Rendering, ...] = ()
+    scores: tuple[Score, ...] = ()
+    observations: tuple[Mapping[str, Any], ...] = ()
     schema: int = SCHEMA
 
     def span(self, name: str) -> Span | None:
@@ -230,6 +287,8 @@ class RunInfo:
     `engines` holds, per backend, what its probe said when the run was planned. `tokenizer` names
     the backend, artifact and version that made the prompt ids. `fingerprint` is a digest of the
     parts of `host` that decide speed: timings under different fingerprints are not comparable.
+    `items` are what measures other than speed work on, by measure: a list of mappings with a
+    `name`, as the data file has them.
     """
 
     id: str
@@ -250,78 +309,9 @@ class RunInfo:
     tokenizer: Mapping[str, str]
     environment: Mapping[str, str]
     engines: Mapping[str, Any] = field(default_factory=dict)
+    conversations: tuple[Conversation, ...] = ()
+    items: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
-
-
-def to_json(value: Record | RunInfo | Prompt) -> str:
-    """One line of JSON. NaN and infinity are refused: they would not be JSON."""
-    return json.dumps(asdict(value), separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-
-
-def _check_schema(data: Any, what: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise MalformedRecord(f"{what} is not a JSON object")
-    if data.get("schema") != SCHEMA:
-        raise MalformedRecord(
-            f"{what} has schema {data.get('schema')!r}; this version of bakeoff reads {SCHEMA}"
-        )
-    return dict(data)
-
-
-def record_from_json(line: str) -> Record:
-    """Read back one line of records.jsonl. Raises MalformedRecord."""
-    try:
-        data = _check_schema(json.loads(line), "record")
-        if data["status"] not in STATUSES:
-            raise MalformedRecord(f"record has unknown status {data['status']!r}")
-        data["case"] = Case(**data["case"])
-        data["engine"] = _engine(data["engine"])
-        data["spans"] = tuple(Span(**s) for s in data["spans"])
-        data["samples"] = tuple(_sample(s) for s in data["samples"])
-        data["memory"] = _memory(data["memory"])
-        data["checks"] = tuple(Check(**c) for c in data["checks"])
-        return Record(**data)
-    except (ValueError, TypeError, KeyError) as error:
-        raise MalformedRecord(f"not a record: {error}") from error
-
-
-def run_from_json(text: str) -> RunInfo:
-    """Read back run.json. Raises MalformedRecord."""
-    try:
-        data = _check_schema(json.loads(text), "run.json")
-        data["command"] = tuple(data["command"])
-        data["trials"] = tuple(Trial(**{**t, "case": Case(**t["case"])}) for t in data["trials"])
-        data["artifacts"] = tuple(ArtifactFacts(**a) for a in data["artifacts"])
-        data["budgets"] = tuple(Budget(**b) for b in data["budgets"])
-        return RunInfo(**data)
-    except (ValueError, TypeError, KeyError) as error:
-        raise MalformedRecord(f"not a run description: {error}") from error
-
-
-def prompt_from_json(line: str) -> Prompt:
-    """Read back one line of prompts.jsonl. Raises MalformedRecord."""
-    try:
-        data = json.loads(line)
-        return Prompt(digest=data["digest"], ids=tuple(data["ids"]), text=data["text"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise MalformedRecord(f"not a prompt: {error}") from error
-
-
-def _engine(data: Any) -> Engine | None:
-    return None if data is None else Engine(**{**data, "devices": tuple(data["devices"])})
-
-
-def _sample(data: Any) -> Sample:
-    stamps, ids = tuple(data["token_ns"]), tuple(data["token_ids"])
-    if len(stamps) != len(ids):
-        raise MalformedRecord(f"sample has {len(ids)} token ids but {len(stamps)} time stamps")
-    return Sample(**{**data, "token_ns": stamps, "token_ids": ids})
-
-
-def _memory(data: Any) -> Memory | None:
-    if data is None:
-        return None
-    return Memory(**{**data, "points": tuple(MemoryPoint(**p) for p in data["points"])})
 
 
 def digest_ids(ids: tuple[int, ...] | list[int]) -> str:

@@ -61,6 +61,26 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     return Estimate(center, center - half, center + half, len(values), level, ARITHMETIC)
 
 
+def ratio_of_sums(pairs: Sequence[tuple[float, float]], level: float = LEVEL) -> Estimate | None:
+    """Sum of the first numbers over the sum of the second, with an interval by pairs as clusters.
+
+    For a mean over positions that come in texts: positions of one text are not independent. The
+    interval is Student's t on the linearised ratio; None without pairs or with a zero sum.
+    """
+    total = math.fsum(size for _, size in pairs)
+    if not pairs or total == 0:
+        return None
+    value = math.fsum(amount for amount, _ in pairs) / total
+    if len(pairs) == 1:
+        return Estimate(value, None, None, 1, level, ARITHMETIC)
+    from scipy.special import stdtrit
+
+    rest = math.fsum((amount - value * size) ** 2 for amount, size in pairs)
+    error = math.sqrt(rest * len(pairs) / (len(pairs) - 1)) / total
+    half = float(stdtrit(len(pairs) - 1, (1 + level) / 2)) * error
+    return Estimate(value, value - half, value + half, len(pairs), level, ARITHMETIC)
+
+
 def _mean_and_half_width(values: list[float], level: float) -> tuple[float, float | None]:
     n = len(values)
     mean = math.fsum(values) / n

@@ -21,16 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from results.records import (
+from results.encoding import (
     MalformedRecord,
-    Prompt,
-    Record,
-    RunInfo,
     prompt_from_json,
     record_from_json,
     run_from_json,
     to_json,
 )
+from results.records import Prompt, Record, RunInfo
 
 T = TypeVar("T")
 

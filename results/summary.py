@@ -22,6 +22,17 @@ Verdict = Literal["met", "missed", "unknown"]
 #: The measure that tries out an arm's claims; it is evidence about other cases, not a task.
 AUDIT = "audit"
 
+#: The measures that compare chat templates: `templates` reports its own matrix, with what its
+#: differences do to a model beside it. They are no task either.
+TEMPLATES = "templates"
+HARM = "harm"
+
+#: The backend that renders a model's own template. It is no engine.
+REFERENCE = "reference"
+
+#: Measures that are no task: a report shows them in a place of their own.
+NO_TASK = frozenset({AUDIT, TEMPLATES, HARM, "reference", "fidelity", "quality", "sampling"})
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -178,11 +189,11 @@ def summarise(run: Run) -> tuple[CaseSummary, ...]:
 
 
 def workloads(summaries: Sequence[CaseSummary]) -> tuple[Workload, ...]:
-    """The cases by task, and inside a task by equal weights. An audit is no task."""
+    """The cases by task, and inside a task by equal weights. What `NO_TASK` lists is no task."""
     tasks: dict[str, list[CaseSummary]] = {}
     for summary in summaries:
         case = summary.case
-        if case.measure != AUDIT:
+        if case.measure not in NO_TASK:
             task = json.dumps([case.model, case.measure, case.parameters], sort_keys=True)
             tasks.setdefault(task, []).append(summary)
     return tuple(_workload(members) for members in tasks.values())

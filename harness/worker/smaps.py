@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 Reading = dict[str, int | None]
@@ -33,6 +34,15 @@ def read(pid: int | str = "self") -> Reading | None:
         "file_backed": None if anonymous is None else size["Pss"] - anonymous,
         "swap": size["Swap"],
     }
+
+
+def resident(pid: int | str = "self") -> int | None:
+    """Resident bytes by the kernel's own count: microseconds, whatever the size. Linux only."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def total(readings: list[Reading]) -> Reading:

@@ -20,6 +20,7 @@ from backends.api import (
     LoadOptions,
     Request,
     Sampling,
+    Scores,
     Token,
     Unsupported,
 )
@@ -326,3 +327,35 @@ def test_it_loads_again_after_close(
         with pytest.raises(GenerationFailed):
             list(left)
     assert runs[0] == runs[1]
+
+
+def test_it_renders_a_chat_and_feeds_what_it_wrote(engine: Any) -> None:
+    asked = [{"role": "user", "content": "What is the capital of France?"}]
+    found = engine.render(asked)
+    assert found.text.endswith(CHAT)
+    assert list(found.ids) == engine.tokenize(found.text)
+    assert "".join(found.pieces) == found.text
+    assert found.pieces[0] == "<|im_start|>"
+
+
+def test_template_variables_are_taken_or_refused(engine: Any) -> None:
+    asked = [{"role": "user", "content": "Hello"}]
+    if engine.name == "transformers":
+        assert engine.render(asked, variables={"unused": "x"}) == engine.render(asked)
+    else:
+        with pytest.raises(Unsupported, match="variables"):
+            engine.render(asked, variables={"unused": "x"})
+
+
+def test_logits_are_those_that_the_next_token_is_taken_from(engine: Any, chat: Request) -> None:
+    assert isinstance(engine, Scores)
+    made = ids(engine, chat)
+    rows = engine.logits([*chat.prompt_ids, *made[:-1]])
+    assert rows.dtype.name == "float32" and rows.shape[0] == len(chat.prompt_ids) + len(made) - 1
+    wanted = rows[len(chat.prompt_ids) - 1 :]
+    best = wanted.argmax(axis=1)
+    gaps = [row.max() - row[token] for row, token in zip(wanted, made, strict=True)]
+    assert max(gaps) < 0.1, (best, made)
+    assert ids(engine, chat) == made
+    with pytest.raises(GenerationFailed, match="outside the vocabulary"):
+        engine.logits([1, 10**6, 2])

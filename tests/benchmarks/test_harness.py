@@ -10,7 +10,8 @@ from harness import environment
 from harness.probe import probe
 from harness.registry import adapters
 from results import store
-from results.records import Sample, record_from_json, to_json
+from results.encoding import record_from_json, to_json
+from results.records import Sample
 
 
 def test_a_worker_from_spawn_to_exit(benchmark: Any) -> None:

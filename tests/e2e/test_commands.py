@@ -234,7 +234,7 @@ def test_the_schema_describes_what_is_accepted(workplace) -> None:
     schema = json.loads(result.stdout)
     assert set(schema["required"]) == {"name", "models", "backends", "measures"}
     measures = schema["$defs"]["MeasureEntry"]["properties"]
-    assert set(measures) == {"load", "generate"}
+    assert {"load", "generate", "templates", "fidelity", "quality", "sampling"} == set(measures)
 
 
 def test_every_shipped_scenario_is_valid() -> None:
@@ -242,7 +242,10 @@ def test_every_shipped_scenario_is_valid() -> None:
     from harness.scenario import load
 
     names = sorted(path.stem for path in Path(SCENARIOS).glob("*.yaml"))
-    assert names == ["latency", "load", "memory", "quickstart", "smoke", "throughput"]
+    assert names == [
+        "fidelity", "latency", "load", "memory", "quality", "quickstart", "sampling", "smoke",
+        "templates", "throughput",
+    ]  # fmt: skip
     for name in names:
         loaded = load(SCENARIOS / f"{name}.yaml", lambda: ["llamacpp", "onnx", "transformers"])
         assert loaded.scenario.name == name

@@ -9,7 +9,8 @@ import pytest
 from harness import trial as outcomes
 from harness.supervisor import Outcome
 from harness.worker import smaps
-from results.records import Case, Memory, Trial, record_from_json, to_json
+from results.encoding import record_from_json, to_json
+from results.records import Case, Memory, Trial
 
 TRIAL = Trial("t", Case("m", "b", "a", "generate", {"prompt_tokens": 1}), 0)
 STARTED = {"kind": "started", "at_ns": 5, "python": "3.11"}

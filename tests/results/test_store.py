@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from results import store
-from results.records import Engine, MalformedRecord, Prompt, record_from_json, to_json
+from results.encoding import MalformedRecord, record_from_json, to_json
+from results.records import Engine, Prompt
 from results.store import Store, StoreError
 
 

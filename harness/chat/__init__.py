@@ -1,0 +1,1 @@
+"""Chat templates: conversations, and the reference that every engine's rendering is held against."""

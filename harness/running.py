@@ -1,0 +1,103 @@
+"""A run from the command line: prepare, run the trials, report, and say how to go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from harness import console, session
+from harness.errors import BakeoffError
+from harness.plan import Plan
+from harness.preparation import Assets
+from results import store
+from results.store import Run, StoreError
+
+RUNS = Path("runs")
+FORMATS = ("html", "csv", "md")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run left. `complete` is False where its time limit came first."""
+
+    run: Run
+    complete: bool
+
+
+def start(asked: Plan, out: Path | None) -> Done:
+    """Run a plan in a new folder. KeyboardInterrupt goes through, with a report of what is there."""
+    folder = out or _folder(asked.scenario.name)
+    if folder.exists():
+        raise BakeoffError(f"{folder} exists", f"go on with it: bakeoff run --resume {folder}")
+    screen = console.RunScreen()
+    console.show_plan(asked, folder)
+    with _before_the_first_trial(), screen.preparation() as say:
+        planned, assets = session.create(asked, folder, tuple(sys.argv[1:]), say)
+    return _execute(folder, planned, assets, screen)
+
+
+def resume(folder: Path) -> Done:
+    """Run what an interrupted run has left to do."""
+    screen = console.RunScreen()
+    run = read(folder)
+    with _before_the_first_trial(), screen.preparation() as say:
+        planned, assets = session.replan(run, say)
+    return _execute(folder, planned, assets, screen)
+
+
+def _execute(folder: Path, planned: Plan, assets: Assets, screen: console.RunScreen) -> Done:
+    try:
+        with screen.trials(len(planned.trials)):
+            finished = session.execute(folder, planned, assets, screen)
+    except KeyboardInterrupt:
+        report(folder, show=False)
+        console.say(f"interrupted; go on with: bakeoff run --resume {folder}")
+        raise
+    report(folder, show=True)
+    if not finished:
+        console.say(f"the run's time limit is over; go on with: bakeoff run --resume {folder}")
+    return Done(read(folder), finished)
+
+
+def report(folder: Path, *, show: bool, formats: tuple[str, ...] = FORMATS) -> None:
+    """Write the reports into the run folder, and show the run."""
+    import reports
+
+    finished = read(folder)
+    if show:
+        from reports import terminal
+
+        terminal.show(finished, console.out)
+    for path in reports.write(finished, formats, folder):
+        console.out.print(
+            f"{path.suffix[1:]:>5}  {path}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def read(folder: Path) -> Run:
+    """The run in that folder. Raises BakeoffError."""
+    try:
+        return store.read(folder)
+    except StoreError as error:
+        raise BakeoffError(str(error), "name a folder that bakeoff run made") from error
+
+
+def _folder(name: str) -> Path:
+    base = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    folder, number = base, 2
+    while folder.exists():
+        folder, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return folder
+
+
+@contextmanager
+def _before_the_first_trial() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.say("interrupted before the first trial; nothing was written")
+        raise
