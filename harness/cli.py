@@ -14,6 +14,7 @@ from harness import __version__, places
 from harness.chat.cli import app as templates_app
 from harness.doctor_cli import doctor_command
 from harness.errors import BakeoffError
+from harness.lm_eval_cli import lm_eval_command
 from harness.models.cli import app as models_app
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(templates_app, name="templates")
 app.command("doctor")(doctor_command)
+app.command("lm-eval")(lm_eval_command)
 
 ScenarioFile = Annotated[
     Path, typer.Argument(help="A scenario file, or the name of a shipped one.")
@@ -120,7 +122,9 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     formats: Annotated[
         str,
-        typer.Option("--format", help="html, csv, md, samples, comparisons, templates; by commas."),
+        typer.Option(
+            "--format", help="Of html, csv, md, comparisons, samples, answers; comma-separated."
+        ),
     ] = "html,csv,md",
 ) -> None:
     """Show a run and write its reports into the run folder."""

@@ -40,13 +40,15 @@ def show_plan(plan: Plan, folder: Path | None = None) -> None:
     scenario = plan.scenario
     out.print(f"[bold]{escape(scenario.name)}[/]  {escape(scenario.description)}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("backend", "artifact", "measure", "trials"):
+    several = len({planned.case.model for planned in plan.cases}) > 1
+    for name in (*(["model"] if several else []), "backend", "artifact", "measure", "trials"):
         table.add_column(name, justify="right" if name == "trials" else "left")
     for planned in plan.cases:
         case = planned.case
         count = sum(trial.case.key == case.key for trial in plan.trials)
         skipped = "[yellow]skipped[/]" if planned.obstacle else str(count)
-        table.add_row(escape(case.backend), escape(variant(case)), escape(_measure(case)), skipped)
+        cells = [*([case.model] if several else []), case.backend, variant(case), _measure(case)]
+        table.add_row(*map(escape, cells), skipped)
     out.print(table)
     told: set[tuple[str, str]] = set()
     for planned in plan.cases:
@@ -61,11 +63,12 @@ def show_plan(plan: Plan, folder: Path | None = None) -> None:
         out.print(f"[yellow]warning:[/] {escape(warning)}")
     runnable = sum(1 for t in plan.trials if not _obstacle(plan, t))
     settings = scenario.plan
+    timed = any(planned.case.measure in ("load", "generate") for planned in plan.cases)
+    work = f" with {settings.warmup} warm-up and {settings.requests} timed requests"
     out.print(
-        f"{runnable} trials, each a fresh process with {settings.warmup} warm-up and "
-        f"{settings.requests} timed requests; {plan.threads} threads, context {plan.context}, "
-        f"order seed {settings.seed}. Very roughly {_minutes(runnable * ROUGH_TRIAL_S)}; "
-        "the first trials will tell."
+        f"{runnable} trials, each a fresh process{work if timed else ''}; {plan.threads} threads, "
+        f"context {plan.context}, order seed {settings.seed}. Very roughly "
+        f"{_minutes(runnable * ROUGH_TRIAL_S)}; the first trials will tell."
     )
     if folder is not None:
         out.print(f"run folder: {folder}", markup=False, soft_wrap=True)

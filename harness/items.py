@@ -7,13 +7,14 @@ it is. Sets are shipped in `scenarios/`, or are files beside the scenario.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import places
 from harness.errors import BadInput, Problem
 from harness.yaml_source import suggestion
+from results import quality_check
 
 _MAX_BYTES = 16 << 20
 _MAX_ITEMS = 20_000
@@ -30,19 +31,20 @@ def find(measure: str, reference: str, near: Path) -> list[Item]:
 
     Raises BadInput with file and line.
     """
+    check = quality_check.fault if measure == "quality" else None
     if reference.endswith(".jsonl"):
-        return load(near.parent / Path(reference).expanduser())
+        return load(near.parent / Path(reference).expanduser(), check)
     folder = places.SCENARIOS / FOLDERS[measure]
     path = folder / f"{reference}.jsonl"
     if not path.is_file():
         known = sorted(p.stem for p in folder.glob("*.jsonl"))
         remedy = f"known: {', '.join(known)}; or give the path of a file ending in .jsonl"
         raise BadInput(reference, [Problem("unknown set" + suggestion(reference, known))], remedy)
-    return load(path)
+    return load(path, check)
 
 
-def load(path: Path) -> list[Item]:
-    """Read and check one file."""
+def load(path: Path, check: Callable[[Item], str | None] | None = None) -> list[Item]:
+    """Read and check one file; `check` says what a measure finds wrong with an item of its own."""
     try:
         size = path.stat().st_size
         raw = path.read_bytes() if size <= _MAX_BYTES else b""
@@ -65,6 +67,8 @@ def load(path: Path) -> list[Item]:
             problems.append(Problem(f"is not JSON: {error}", number))
             continue
         faults = list(_faults(item, names))
+        if not faults and check is not None and (fault := check(item)) is not None:
+            faults = [(None, fault)]
         problems += [Problem(reason, number, field) for field, reason in faults]
         if not faults:
             names.add(item["name"])

@@ -32,7 +32,7 @@ class BakeoffLM(TemplateLM):  # type: ignore[misc]
         super().__init__()
         if not isinstance(backend, Tokenizes):
             raise Unsupported("the engine has no tokenizer that can be asked")
-        self.adapter = backend
+        self.adapter: Any = backend
         self.max_length = context
         self.prefix = prefix
         self._added = len(backend.tokenize(""))
@@ -108,7 +108,7 @@ class BakeoffLM(TemplateLM):  # type: ignore[misc]
             if temperature
             else Sampling(),
         )
-        text = ""
+        text: str = ""
         for token in self.adapter.generate(request):
             text += token.text
             ends = [at for stop in stops if (at := text.find(stop)) >= 0]
@@ -131,9 +131,7 @@ def evaluate(job: Mapping[str, Any]) -> dict[str, Any]:
         "num_fewshot": job.get("fewshot"),
     }
     if "hf" in job:
-        results = simple_evaluate(
-            "hf", model_args=job["hf"], batch_size=1, device="cpu", **asked
-        )
+        results = simple_evaluate("hf", model_args=job["hf"], batch_size=1, device="cpu", **asked)
     else:
         module, _, name = job["reference"].partition(":")
         backend = getattr(importlib.import_module(module), name)()

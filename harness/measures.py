@@ -154,6 +154,7 @@ class QualityMeasure(Strict):
 
     def parameters(self) -> Iterator[dict[str, Any]]:
         yield {
+            "tasks": self.tasks,
             "output_tokens": self.output_tokens,
             "settings": [setting.model_dump() for setting in self.settings],
             "seeds": self.seeds,
@@ -166,6 +167,9 @@ class SamplingMeasure(Strict):
     texts: str = Field("sampling", min_length=1, description="a shipped set, or a .jsonl file")
     items: Count = Field(2, description="prompts to use, spread over the set; 0 means all")
     draws: int = Field(2000, ge=50, le=1_000_000, description="per prompt and setting")
+    seconds: Number = Field(
+        120.0, gt=0, le=86_400, description="after which a slow setting is left with fewer draws"
+    )
     settings: list[Sampling] | None = Field(
         None, min_length=1, max_length=64, description="default: each filter alone and together"
     )
@@ -174,7 +178,11 @@ class SamplingMeasure(Strict):
         from results.sampling_settings import DEFAULT
 
         given = [setting.model_dump() for setting in self.settings or ()]
-        yield {"draws": self.draws, "settings": given or [dict(one) for one in DEFAULT]}
+        yield {
+            "draws": self.draws,
+            "seconds": self.seconds,
+            "settings": given or [dict(one) for one in DEFAULT],
+        }
 
 
 class MeasureEntry(Strict):

@@ -27,7 +27,8 @@ ABOUT = (
 )
 NEAR_TIE = (
     "Where a greedy answer leaves the reference's: a near-tie is a step at which the reference "
-    "preferred its own token by less than the engine's usual error, 99 % of which are below it."
+    "preferred its own token by no more than the engine's usual error (99 % of its errors are "
+    "smaller)."
 )
 
 
@@ -110,7 +111,9 @@ def _row(arm: ArmFidelity) -> Row:
         kl_p99=nats(arm.kl.p99) if arm.kl else MISSING,
         kl_max=nats(arm.kl.max) if arm.kl else MISSING,
         top1=_share(arm.top1),
-        delta=f"{arm.delta_logprob:+.4f}" if arm.delta_logprob is not None else MISSING,
+        delta=f"{round(arm.delta_logprob, 4) + 0.0:+.4f}"
+        if arm.delta_logprob is not None
+        else MISSING,
         perplexity=_ratio(arm.perplexity_ratio),
         usual_error=f"{arm.usual_error:.3g}" if arm.usual_error is not None else MISSING,
         method=arm.method or MISSING,
@@ -164,9 +167,9 @@ def _sentences(groups: tuple[Group, ...]) -> list[str]:
         if group.trouble:
             found.append(f"{where}nothing can be judged: {group.trouble}")
         if true := by_verdict.get("true to the weights"):
-            found.append(f"{where}true to the weights: {', '.join(true)}.")
+            found.append(f"{where}True to the weights: {', '.join(true)}.")
         if near := by_verdict.get("as its bits allow"):
-            found.append(f"{where}off by no more than fewer bits explain: {', '.join(near)}.")
+            found.append(f"{where}Off by no more than fewer bits explain: {', '.join(near)}.")
         found += [
             f"{where}{row.name} is at fault: {'; '.join(row.faults)}."
             for row in group.rows

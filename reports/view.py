@@ -261,8 +261,7 @@ def _failures(tables: Sequence[Table], summaries: Sequence[CaseSummary]) -> Iter
     tasks = [(table.title, row.summary) for table in tables for row in table.rows]
     names = {AUDIT: "Audit", TEMPLATES: "Chat templates", HARM: "What templates do to the model"}
     names |= {"reference": "Reference of fidelity", "fidelity": "Fidelity"}
-    names["quality"] = "Answers to tasks"
-    names["sampling"] = "Samplers"
+    names |= {"quality": "Answers to tasks", "sampling": "Samplers"}
     others = [s for s in summaries if s.case.measure in names]
     several = len({s.case.model for s in summaries}) > 1
     for summary in sorted(others, key=lambda s: (case_name(s.case), s.case.model)):

@@ -121,7 +121,8 @@ def _group(
     cases: Sequence[Case], records: Mapping[str, Sequence[Record]], known: Mapping[str, Item]
 ) -> Group:
     given = cases[0].parameters.get("settings")
-    settings = tuple(s for s in given if isinstance(s, Mapping)) if isinstance(given, list) else ()
+    several = given if isinstance(given, list | tuple) else ()
+    settings = tuple(one if isinstance(one, Mapping) else {} for one in several)
     # Measures of one run with other numbers of items share the run's list of them.
     count = cases[0].parameters.get("items")
     used = list(known.values())[: count if isinstance(count, int) and count > 0 else None]

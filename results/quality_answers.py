@@ -53,9 +53,11 @@ def items(data: object) -> dict[str, Item]:
     found: dict[str, Item] = {}
     for one in data if isinstance(data, list | tuple) else ():
         if isinstance(one, Mapping) and isinstance(one.get("check"), Mapping):
-            name, kind, messages = (one.get(key) for key in ("name", "kind", "messages"))
-            if isinstance(name, str) and isinstance(kind, str):
-                found.setdefault(name, Item(name, kind, _prompt(messages), one["check"]))
+            name, kind = one.get("name"), one.get("kind")
+            if isinstance(name, str):
+                prompt = _prompt(one.get("messages")) or str(one.get("text") or "")
+                known = kind if isinstance(kind, str) and kind else "other"
+                found.setdefault(name, Item(name, known, prompt, one["check"]))
     return found
 
 

@@ -69,6 +69,18 @@ def reference(check: Mapping[str, Any]) -> str:
     return (str(check.get("by", ",")) + " ").join(parts)
 
 
+def fault(item: Mapping[str, Any]) -> str | None:
+    """Why an item of a data file is no task: no check, or one that refuses its own answer."""
+    check = item.get("check")
+    if not isinstance(check, Mapping):
+        return "expected a check with `how` and `answer`"
+    try:
+        right = judge(check, reference(check)).right
+    except ValueError as error:
+        return str(error)
+    return None if right else "the check does not accept its own answer"
+
+
 def _number(check: Mapping[str, Any], text: str) -> Outcome:
     found = [m[0].replace(",", "") for m in _NUMBER.finditer(text)]
     # A dash between digits is no sign.

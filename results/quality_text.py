@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 #: Tokens and characters of an answer that are looked at.
@@ -51,16 +52,20 @@ def self_bleu(texts: Sequence[str]) -> float | None:
     100 where all are equal. None for a single answer. Raises ModuleNotFoundError where sacrebleu
     is not installed.
     """
+    kept = tuple(text[:CHARACTERS] for text in texts[:ANSWERS])
+    return _self_bleu(kept) if len(kept) > 1 else None
+
+
+# Every format of a report asks for the same again.
+@lru_cache(maxsize=2048)
+def _self_bleu(kept: tuple[str, ...]) -> float:
     from sacrebleu.metrics.bleu import BLEU
 
-    kept = [text[:CHARACTERS] for text in texts[:ANSWERS]]
-    if len(kept) < 2:
-        return None
     bleu = BLEU(effective_order=True)
     scores = []
     for number, text in enumerate(kept):
         others = kept[:number] + kept[number + 1 :]
         # No words at all: BLEU has nothing to count.
         equal = text in others
-        scores.append(100.0 if equal else float(bleu.sentence_score(text, others).score))
+        scores.append(100.0 if equal else float(bleu.sentence_score(text, list(others)).score))
     return sum(scores) / len(scores)

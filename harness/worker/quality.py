@@ -12,7 +12,7 @@ from harness.worker.channel import Channel
 Job = Mapping[str, Any]
 
 REPEATED = 8
-"""Items that are asked a second time, to see whether the answer is the same."""
+"""Items that are asked a second time, to see whether the answer is the same: spread over all."""
 
 GIVE_UP_AFTER = 5
 """Requests in a row that the engine broke over: it is not asked any further."""
@@ -58,7 +58,9 @@ def _requests(job: Job) -> Iterator[tuple[Mapping[str, Any], int, int, int]]:
         for index, setting in enumerate(settings):
             for seed in _seeds(setting, parameters["seeds"]):
                 yield item, index, seed, 0
-    for item in items[:REPEATED]:
+    # Spread over the items: a set may have its kinds one after the other.
+    count = min(REPEATED, len(items))
+    for item in (items[index * len(items) // count] for index in range(count)):
         for index, setting in enumerate(settings):
             yield item, index, setting.seed, 1
 

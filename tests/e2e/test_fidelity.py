@@ -215,7 +215,8 @@ def test_a_wrong_rope_theta_is_a_fault_on_every_engine(tmp_path: Path, original:
     for conversion, target in made.values():
         known = conversions.CONVERSIONS[conversion]
         conversions.convert(
-            known, broken, tmp_path / target, known.options("f32", {}),
+            known, broken, tmp_path / target,
+            known.options("f32", {"pre": "smollm"} if conversion == "hf-gguf" else {}),
             scratch=tmp_path / "scratch", log=tmp_path / "log",
         )  # fmt: skip
     formats = {"hf": ("hf", str(original)), "rope": ("hf", "./rope")}

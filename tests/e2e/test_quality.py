@@ -22,14 +22,15 @@ from backends.api import (
 from backends.llamacpp import LlamaCpp
 from backends.onnx import OnnxGenAI
 from backends.transformers import Transformers
-from harness import models, tasks
+from harness import items, models
+from harness.places import SCENARIOS
 from harness.worker import quality as worker
 from results import quality
 from results.records import Case, Record, RunInfo, Trial
 from results.store import Run
 
 SETTINGS = [asdict(Sampling()), asdict(Sampling(temperature=0.8, top_p=0.95, seed=40))]
-ITEMS = tasks.load("standard", Path(), 10)
+ITEMS: list[Any] = items.chosen(items.load(SCENARIOS / "tasks" / "standard.jsonl"), 10)
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
@@ -48,10 +49,10 @@ def ask(backend: Any, job: Mapping[str, Any]) -> list[dict[str, Any]]:
     return channel.sent
 
 
-def job(items: int = 10, **more: Any) -> dict[str, Any]:
+def job(count: int = 10, **more: Any) -> dict[str, Any]:
     parameters = {"output_tokens": 6, "settings": SETTINGS, "seeds": 3, "context": 64, **more}
     return {
-        "items": [{"name": f"q{n}", "ids": [97 + n, 98]} for n in range(items)],
+        "items": [{"name": f"q{n}", "ids": [97 + n, 98]} for n in range(count)],
         "parameters": parameters,
     }
 
