@@ -13,7 +13,7 @@ from harness import registry
 from harness.scenario import BackendSettings
 
 if TYPE_CHECKING:
-    from harness.plan import Obstacle, PlannedCase
+    from harness.plan import PlannedCase
 
 AUDIT = {"prompt_tokens": 32, "output_tokens": 16}
 """Sizes of the audit's requests: its longest is a prompt, eight tokens, and one more."""
@@ -55,11 +55,11 @@ def template_references(cases: Sequence[PlannedCase]) -> list[PlannedCase]:
 
 
 def references(
-    cases: Sequence[PlannedCase], backend: str, artifact: str | None, obstacle: Obstacle | None
+    cases: Sequence[PlannedCase], backend: str, artifact: str | None
 ) -> list[PlannedCase]:
     """For every model: the arm whose distributions the others are held against.
 
-    It is run as the scenario runs that backend, if it does.
+    It is run as the scenario runs that backend, if it does. Whether it can run is not decided here.
     """
     found: dict[str, PlannedCase] = {}
     for planned in sorted(cases, key=lambda c: c.case.backend != backend):
@@ -72,9 +72,7 @@ def references(
             measure="reference",
             settings=settings.model_dump(exclude={"artifacts"}),
         )
-        found.setdefault(
-            case.model, replace(planned, case=case, settings=settings, obstacle=obstacle)
-        )
+        found.setdefault(case.model, replace(planned, case=case, settings=settings))
     return list(found.values())
 
 

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from harness.strict import Strict
 
@@ -173,6 +173,13 @@ class SamplingMeasure(Strict):
     settings: list[Sampling] | None = Field(
         None, min_length=1, max_length=64, description="default: each filter alone and together"
     )
+
+    @field_validator("settings")
+    @classmethod
+    def _draws(cls, settings: list[SamplingSettings] | None) -> list[SamplingSettings] | None:
+        if any(setting.temperature == 0 for setting in settings or ()):
+            raise ValueError("greedy draws nothing: expected a temperature in each setting")
+        return settings
 
     def parameters(self) -> Iterator[dict[str, Any]]:
         from results.sampling_settings import DEFAULT

@@ -76,6 +76,7 @@ def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
     threads = scenario.plan.threads or min(host.physical_cores(), cpus)
     _check_cpus(loaded, scenario)
     manifests = [_manifest(loaded, scenario, index) for index in range(len(scenario.models))]
+    _check_ids(loaded, manifests)
     context = scenario.plan.context or _context(scenario, manifests)
     given = material.find(loaded, scenario)
     _check_context(loaded, scenario, manifests, context)
@@ -114,9 +115,9 @@ def _companions(
             found += companions.harms(able)
         if entry.fidelity:
             asked = entry.fidelity.reference
-            obstacle = _obstacle(probes[asked.backend])
             compared = [c for c in cases if c.case.measure == "fidelity"]
-            found += companions.references(compared, asked.backend, asked.artifact, obstacle)
+            held = companions.references(compared, asked.backend, asked.artifact)
+            found += [replace(c, obstacle=_obstacle(_probe_of(c, probes))) for c in held]
     return found
 
 
@@ -175,6 +176,17 @@ def _manifest(loaded: LoadedScenario, scenario: Scenario, index: int) -> Manifes
             raise
         reason = error.problems[0].reason
         raise loaded.refuse(reason, ("models", index), error.remedy) from error
+
+
+def _check_ids(loaded: LoadedScenario, manifests: list[Manifest]) -> None:
+    for index, manifest in enumerate(manifests):
+        for other in manifests[:index]:
+            if other.id == manifest.id and other.file != manifest.file:
+                raise loaded.refuse(
+                    f"is {manifest.id!r}, as is {other.file}; expected models of different names",
+                    ("models", index),
+                    "rename one, or give each a manifest with an id of its own",
+                )
 
 
 def _context(scenario: Scenario, manifests: list[Manifest]) -> int:

@@ -104,6 +104,9 @@ def encode_items(
                 if ids:
                     built[digest] = Prompt(digest, ids, str(answer["text"]))
                 digests.append(digest)
+            without = [str(i["name"]) for i, d in zip(chosen, digests, strict=True) if not d]
+            if without:
+                makers[f"{model}, {measure}"] += f"; no ids for {len(without)}: {without[0]} …"
             names.setdefault(model, {})[measure] = digests
     return list(built.values()), names, makers
 
@@ -111,7 +114,8 @@ def encode_items(
 def _encode_items(
     chosen: Sequence[Item], runnable: list[PlannedCase], planned: Plan, assets: Assets
 ) -> tuple[list[Mapping[str, Any]], str]:
-    """By the model's own template and tokenizer, else by the first engine that can."""
+    """By the model's own template and tokenizer; where those cannot be read, by the first engine
+    that can. A model without a template is given no other one: its chats have no ids."""
     first = runnable[0]
     reference = (registry.REFERENCE, first.manifest.tokenizer, None)
     engines = [
@@ -133,17 +137,15 @@ def _encode_items(
         outcome = _ask(job, planned, python)
         answers = outcome.of("tokens")
         done = outcome.end is not None and outcome.end["status"] == "ok"
-        if done and len(answers) == len(chosen) and any(answer["ids"] for answer in answers):
+        told = any(answer["ids"] for answer in answers) or adapter.name == registry.REFERENCE.name
+        if done and len(answers) == len(chosen) and told:
             version = (outcome.first("engine") or {}).get("version")
             return list(answers), f"{adapter.name} {version}, {artifact}"
         tried[f"{adapter.name} on {artifact}"] = str(
             (outcome.end or {}).get("reason") or outcome.signal or "it encoded nothing"
         )
     why = "; ".join(f"{who}: {reason}" for who, reason in tried.items())
-    raise BakeoffError(
-        f"nothing here can encode the texts of {first.case.measure}: {why}",
-        "give the model an artifact with a tokenizer and a chat template",
-    )
+    return [{"ids": None, "text": ""} for _ in chosen], f"nothing could encode: {why}"
 
 
 def _ask(job: Mapping[str, Any], planned: Plan, python: str | None) -> supervisor.Outcome:

@@ -284,7 +284,7 @@ def _work(
     measure = "fidelity" if trial.case.measure == "reference" else trial.case.measure
     if measure in run.info.items:
         digests = names.get(trial.case.model, {}).get(measure, [])
-        pairs = zip(run.info.items[measure], digests, strict=True)
+        pairs = zip(run.info.items[measure], digests, strict=False)  # none where none was encoded
         return {
             "items": [
                 {

@@ -167,7 +167,11 @@ def _arm(
     seen = [one for one in (read(record) if record else {}).values() if one.item in wanted]
     good = [one for one in seen if one.trouble is None]
     bits = stored_bits(facts.precision) if facts else None
-    limit = None if bits is None else next(value for least, value in LIMITS if bits >= least)
+    # A reference in fewer bits has that rounding itself.
+    widths = (bits, stored_bits(base.precision) if base else None)
+    known = [width for width in widths if width is not None]
+    least = min(known) if bits is not None else 0
+    limit = next(value for width, value in LIMITS if least >= width)
     kl = [value for one in good for value in one.kl]
     errors = sorted(abs(value) for one in good for value in one.error)
     usual = errors[min(len(errors) - 1, int(USUAL * len(errors)))] if errors else None
@@ -191,7 +195,7 @@ def _arm(
     verdict: Verdict = "not judged"
     if faults:
         verdict = "fault"
-    elif judged:
+    elif judged and bits is not None:
         verdict = "true to the weights" if bits == 32 else "as its bits allow"
     perplexity = _perplexity(good)
     reference = _perplexity([wanted[one.item] for one in good])
@@ -234,9 +238,10 @@ def _distribution_faults(
     method: Method | None,
 ) -> list[str]:
     if kl is not None and limit is not None and kl.mean > limit:
+        stored = f"stored in {bits} bits" if bits is not None else "of any width"
         return [
-            f"its distributions are {kl.mean:.2g} nats from the reference's; weights stored in "
-            f"{bits} bits explain {limit:g} at most"
+            f"its distributions are {kl.mean:.2g} nats from the reference's; weights {stored} "
+            f"explain {limit:g} at most"
         ]
     if kl is None and method == "greedy" and top1 is not None and top1.value < TOP1_LIMIT:
         return [f"it agrees with the reference's best token at {top1.value:.0%} of positions only"]

@@ -162,11 +162,27 @@ def _arm(
     if not trials:
         return Arm(case, {}, (), (), _trouble(order))
     kept = trials[0]
+    if order[0].status != "ok":
+        kept = {**kept, **_unasked(kept, known, settings)}
     summaries = tuple(
         _summary(index, kept, trials[1:], known, bleu) for index in range(len(settings))
     )
     trouble = "" if order[0].status == "ok" else _trouble(order)
     return Arm(case, kept, summaries, tuple(claims(kept, settings)), trouble)
+
+
+def _unasked(
+    found: Mapping[Key, Answer], known: Mapping[str, Item], settings: Sequence[Mapping[str, Any]]
+) -> dict[Key, Answer]:
+    """Wrong answers for what a trial that broke off never asked: an engine that dies is not right."""
+    asked = {(setting, item) for setting, item, _, _ in found}
+    why = "never asked: the trial ended before"
+    return {
+        (setting, item, 0, 0): Answer(item, setting, 0, 0, (), "", False, why, None)
+        for setting in range(len(settings))
+        for item in known
+        if (setting, item) not in asked
+    }
 
 
 def _trouble(records: Sequence[Record]) -> str:

@@ -82,11 +82,14 @@ def fault(item: Mapping[str, Any]) -> str | None:
 
 
 def _number(check: Mapping[str, Any], text: str) -> Outcome:
-    found = [m[0].replace(",", "") for m in _NUMBER.finditer(text)]
+    found = list(_NUMBER.finditer(text))
+    if not found:
+        return Outcome(False)
+    last = found[-1][0].replace(",", "")
     # A dash between digits is no sign.
-    if found and text[: text.rfind(found[-1])][-1:].isdigit():
-        found[-1] = found[-1].removeprefix("-")
-    return Outcome(bool(found) and float(found[-1]) == float(check["answer"]))
+    if text[: found[-1].start()][-1:].isdigit():
+        last = last.removeprefix("-")
+    return Outcome(float(last) == float(check["answer"]))
 
 
 def _contains(check: Mapping[str, Any], text: str) -> Outcome:

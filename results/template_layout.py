@@ -76,7 +76,11 @@ class Vocabulary:
     def bare(self, rendering: Rendering) -> Rendering:
         """The rendering without a leading BOS, in its text and in its ids."""
         ids = rendering.ids
-        if ids is not None and self.bos is not None and (number := self.ids.get(self.bos)):
+        if (
+            ids is not None
+            and self.bos is not None
+            and (number := self.ids.get(self.bos)) is not None
+        ):
             late = self.bos_count(rendering) - _leading(ids, number)
             ids = ids[_leading(ids, number) :]
             for _ in range(late):

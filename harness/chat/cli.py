@@ -95,8 +95,8 @@ def _scenario(model: str, backends: tuple[str, ...], conversations: str, harm: b
     if not conversations.endswith((".yaml", ".yml")):
         path = conversations
     else:
-        path = str(Path(conversations).expanduser().resolve())
-    resolved = model if manifest.id == model else str(Path(model).expanduser().resolve())
+        path = str(Path(conversations).expanduser().absolute())
+    resolved = model if manifest.id == model else str(Path(model).expanduser().absolute())
     scenario: dict[str, Any] = {
         "name": "templates",
         "description": f"Chat-template check of {manifest.id}",

@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness import places, yaml_source
 from harness.errors import BadInput, Problem
@@ -19,6 +19,7 @@ from results.records import Conversation
 STANDARD = "standard"
 FOLDER = places.SCENARIOS / "conversations"
 _TEXT = 20_000
+_TAKEN = frozenset({"messages", "tools", "documents", "add_generation_prompt", "tokenize"})
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
@@ -37,6 +38,14 @@ class _Conversation(Strict):
     variables: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="further template variables"
     )
+
+    @field_validator("variables")
+    @classmethod
+    def _free_names(cls, variables: dict[str, Any]) -> dict[str, Any]:
+        for name in variables:
+            if name in _TAKEN or name.endswith("_token"):
+                raise ValueError(f"{name!r} is given by the engine: expected another name")
+        return variables
 
     @model_validator(mode="after")
     def _begins_the_answer(self) -> Self:

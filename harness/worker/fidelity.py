@@ -40,17 +40,20 @@ def reference(backend: Backend, job: Job, channel: Channel) -> None:
     folder = Path(job["logits"])
     folder.mkdir(parents=True, exist_ok=True)
     for index, item in enumerate(job["items"]):
-        ids = item["ids"]
-        rows = _finite(backend.logits(ids))
-        numpy.save(folder / f"{index}.npy", rows)
-        found = {"item": item["name"], "logprob": _round(_logprobs(rows, ids))}
-        if item.get("text") is not None and isinstance(backend, Tokenizes):
-            found["own_ids"] = [int(i) for i in backend.tokenize(item["text"])]
-        if item["chat"]:
-            made, ended = _greedy(backend, job, ids)
-            along = _finite(backend.logits([*ids, *made]))[len(ids) - 1 : -1]
-            numpy.save(folder / f"{index}.greedy.npy", along)
-            found |= {"greedy": made, "ended": ended}
+        ids, found = item["ids"], {"item": item["name"]}
+        try:
+            rows = _finite(backend.logits(ids))
+            found["logprob"] = _round(_logprobs(rows, ids))
+            if item.get("text") is not None and isinstance(backend, Tokenizes):
+                found["own_ids"] = [int(i) for i in backend.tokenize(item["text"])]
+            if item["chat"]:
+                made, ended = _greedy(backend, job, ids)
+                along = _finite(backend.logits([*ids, *made]))[len(ids) - 1 : -1]
+                numpy.save(folder / f"{index}.greedy.npy", along)
+                found |= {"greedy": made, "ended": ended}
+            numpy.save(folder / f"{index}.npy", rows)  # last: what has it, has all
+        except BackendError as error:
+            found["error"] = str(error)[:1000]
         channel.send("observation", data=found)
 
 
@@ -59,10 +62,14 @@ def fidelity(backend: Backend, job: Job, channel: Channel) -> None:
     import numpy
 
     folder = Path(job["logits"])
-    if not (folder / "0.npy").is_file():
-        raise GenerationFailed("there are no logits of the reference: its trial failed")
+    if not any(folder.glob("*.npy")):
+        raise GenerationFailed(
+            "there are no logits of the reference: its trial failed, or they were deleted"
+        )
     for index, item in enumerate(job["items"]):
         found: dict[str, Any] = {"item": item["name"]}
+        if not (folder / f"{index}.npy").is_file():
+            continue  # the reference could not do it, and says why
         try:
             wanted = numpy.load(folder / f"{index}.npy", mmap_mode="r", allow_pickle=False)
             found |= _compared(backend, item["ids"], wanted)
@@ -71,7 +78,7 @@ def fidelity(backend: Backend, job: Job, channel: Channel) -> None:
             if item["chat"]:
                 along = numpy.load(folder / f"{index}.greedy.npy", mmap_mode="r")
                 found |= _divergence(*_greedy(backend, job, item["ids"]), along)
-        except (BackendError, MemoryError) as error:
+        except (BackendError, MemoryError, OSError, ValueError) as error:
             found["error"] = (str(error) or type(error).__name__)[:1000]
         channel.send("observation", data=found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backends.api import Backend, Scores, Unsupported
+from backends.api import Backend, GenerationFailed, Scores, Unsupported
 from harness.worker.channel import Channel
 
 
@@ -17,7 +17,13 @@ def harm(backend: Backend, job: Mapping[str, Any], channel: Channel) -> None:
 
     for asked in job["scorings"]:
         prompt, answer = asked["prompt_ids"], asked["answer_ids"]
-        rows = backend.logits([*prompt, *answer])[len(prompt) - 1 : -1].astype(numpy.float64)
+        try:
+            given = backend.logits([*prompt, *answer])
+        except GenerationFailed:
+            continue  # too long for the context: this prompt has no number
+        rows = given[len(prompt) - 1 : -1].astype(numpy.float64)
+        if not numpy.isfinite(rows).all():
+            continue
         peak = rows.max(axis=1, keepdims=True)
         normal = numpy.log(numpy.exp(rows - peak).sum(axis=1)) + peak[:, 0]
         chosen = rows[numpy.arange(len(answer)), answer]

@@ -19,7 +19,6 @@ from backends.api import (
     Backend,
     BackendError,
     LoadOptions,
-    Rejected,
     RendersChat,
     Tokenizes,
     Unavailable,
@@ -119,19 +118,20 @@ def _tokenize(backend: Backend, job: Mapping[str, Any], channel: Channel) -> Non
 
 def _encode(backend: Backend, job: Mapping[str, Any], channel: Channel) -> None:
     """Ids of whole texts, and of chats up to where the answer begins; None for what is refused."""
+    from harness.worker import templates
+
+    stopped = 0
     for item in job["items"]:
         messages, text = item.get("messages"), item.get("text")
         ids: list[int] | None = None
-        try:
-            if messages is not None and isinstance(backend, RendersChat):
-                rendering = backend.render(messages)
-                text = rendering.text
-                ids = None if rendering.ids is None else [int(i) for i in rendering.ids]
-            elif isinstance(backend, Tokenizes):
-                text = text or "\n".join(message["content"] for message in messages)
-                ids = [int(i) for i in backend.tokenize(text)]
-        except Rejected as error:
-            text = error.reason
+        if messages is not None and isinstance(backend, RendersChat):
+            plain = {"messages": messages, "prefill": False, "variables": {}, "answer": None}
+            found = templates.rendering(backend, plain, stopped)
+            stopped += found["status"] == "stopped"
+            text, ids = found.get("text") or found["reason"], found.get("ids")
+        elif isinstance(backend, Tokenizes):
+            text = text or "\n".join(message["content"] for message in messages)
+            ids = [int(i) for i in backend.tokenize(text)]
         channel.send("tokens", ids=ids, text=text)
 
 

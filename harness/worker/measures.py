@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
-from backends.api import Backend, Claims, GenerationFailed, Request, Sampling, Token
+from backends.api import (
+    Backend,
+    Claims,
+    GenerationFailed,
+    Request,
+    Sampling,
+    Token,
+    Unsupported,
+)
 from harness.worker import smaps, threads
 from harness.worker.channel import Channel
 
@@ -30,6 +38,10 @@ def _late(name: str, module: str) -> Callable[[Backend, Job, Channel], None]:
     """A measure whose module is imported when it runs: imports are a share of every trial."""
 
     def run(backend: Backend, job: Job, channel: Channel) -> None:
+        if job.get("items") == []:
+            raise Unsupported(
+                "nothing to work on: none of the texts could be encoded for this model"
+            )
         getattr(importlib.import_module(f"harness.worker.{module}"), name)(backend, job, channel)
 
     return run

@@ -211,7 +211,7 @@ def _hypotheses(logits: Any, ids: Sequence[int], setting: Sampling) -> list[dict
     add("told", on, cuts)
     for nudged in _nudged(cuts, on):
         add("edge", on, nudged)
-    if "top_k" in on:
+    if "top_k" in on and setting.top_k < len(logits):
         near = logits.copy()
         ranked = (-_filtered(logits, ids, FILTERS[:2], cuts)).argsort(kind="stable")
         last, next_ = ranked[setting.top_k - 1 : setting.top_k + 1]

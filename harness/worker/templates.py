@@ -42,17 +42,24 @@ def templates(backend: Backend, job: Job, channel: Channel) -> None:
         channel.send("conditions", conditions={"vocabulary": backend.vocabulary()})
     stopped = 0
     for conversation in job["conversations"]:
-        found: dict[str, Any]
-        try:
-            if stopped >= GIVE_UP_AFTER:
-                raise limited.Stopped(f"not tried: {stopped} conversations before were stopped")
-            found = limited.run(partial(_render, backend, conversation))
-            if len(found["text"]) > TEXT_LIMIT:
-                raise limited.Stopped(f"it wrote more than {TEXT_LIMIT >> 20} MiB of text")
-        except limited.Stopped as error:
-            stopped += 1
-            found = {"status": "stopped", "reason": str(error)}
+        found = rendering(backend, conversation, stopped)
+        stopped += found["status"] == "stopped"
         channel.send("rendering", rendering={"conversation": conversation["name"], **found})
+
+
+def rendering(
+    backend: RendersChat, conversation: Mapping[str, Any], stopped: int
+) -> dict[str, Any]:
+    """One conversation in a limited child; `stopped` is how many were stopped before it."""
+    try:
+        if stopped >= GIVE_UP_AFTER:
+            raise limited.Stopped(f"not tried: {stopped} conversations before were stopped")
+        found = limited.run(partial(_render, backend, conversation))
+        if len(found["text"]) > TEXT_LIMIT:
+            raise limited.Stopped(f"it wrote more than {TEXT_LIMIT >> 20} MiB of text")
+    except limited.Stopped as error:
+        return {"status": "stopped", "reason": str(error)}
+    return found
 
 
 def _render(backend: RendersChat, conversation: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,6 +125,39 @@ def test_a_hostile_template_is_stopped_in_every_worker(
     assert all(cell.findings for arm in model_view.arms for cell in arm.cells)
 
 
+def test_a_hostile_template_cannot_hold_up_the_preparation_of_texts(
+    tmp_path: Path, tiny: dict[str, Path]
+) -> None:
+    model = manifest_of(tmp_path, tiny, HOSTILE["gigabyte"])
+    (tmp_path / "s.yaml").write_text(
+        f"name: s\nmodels: [{model}]\nbackends: [onnx]\n"
+        "measures: [quality: {items: 4, output_tokens: 4, seeds: 1}]\nplan: {trials: 1, audit: false}\n"
+    )
+    done = bakeoff(tmp_path, "run", "s.yaml", "--out", "out")
+    assert done.returncode == 3, done.stdout + done.stderr
+    (record,) = store.read(tmp_path / "out").records
+    assert "none of the texts could be encoded" in str(record.reason)
+
+
+def test_a_link_to_a_model_and_two_models_of_one_name(tmp_path: Path) -> None:
+    cached = models.find("tiny-chatml", Path.cwd())
+    gguf = models.prepare(cached, "gguf").artifact.path
+    (tmp_path / "blob").write_bytes(gguf.read_bytes())
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.gguf").symlink_to(tmp_path / "blob")
+    done = bakeoff(
+        tmp_path, "templates", "check", "a/m.gguf", "-b", "llamacpp", "--no-harm", "--out", "out"
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "prefill closed" in done.stdout
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nmodels: [a/m.gguf, b/m.gguf]\nbackends: [llamacpp]\nmeasures: [load]\n"
+    )
+    done = bakeoff(tmp_path, "plan", "s.yaml")
+    assert done.returncode == 2 and "expected models of different names" in done.stderr
+
+
 def no_template(folder: Path) -> None:
     with_template(folder, folder.with_name("copy"), None)
     shutil.rmtree(folder)

@@ -60,7 +60,7 @@ class Short(Scoring):
 
 class Limited(Scoring):
     def logits(self, ids: Sequence[int]) -> Any:
-        if len(ids) > 6:
+        if len(ids) == len(ITEMS[0]["ids"]):
             raise GenerationFailed("8 tokens exceed the context of 6")
         return super().logits(ids)
 
@@ -154,26 +154,47 @@ def test_a_bad_item_is_told_and_the_next_goes_on(
     assert set(seen) == {"text", "chat"}
 
 
+def test_what_the_reference_cannot_do_is_left_out_and_told(tmp_path: Path) -> None:
+    seen = observe(Limited(), tmp_path, "reference")
+    assert "exceed the context" in seen["text"]["error"]
+    assert set(observe(Scoring(), tmp_path)) == {"chat"}
+
+
+def test_a_damaged_file_of_the_reference_is_trouble_of_its_item(folder: Path) -> None:
+    (folder / "0.npy").write_bytes(b"\x93NUMPY")
+    seen = observe(Scoring(), folder)
+    assert seen["text"]["error"] and "kl" in seen["chat"]
+
+
 def test_a_reference_must_give_logits_and_must_have_run(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="has to give logits"):
         observe(Bigram(), tmp_path / "a", "reference")
-    with pytest.raises(GenerationFailed, match="not finite"):
-        observe(Nan(), tmp_path / "b", "reference")
     with pytest.raises(GenerationFailed, match="no logits of the reference"):
         observe(Scoring(), tmp_path / "c")
 
 
 def arm(
-    folder: Path, backend: Any, precision: str = "f32", tmp: Any = None
+    folder: Path, backend: Any, precision: str = "f32", base: str = "f32"
 ) -> fidelity.ArmFidelity:
     def record(measure: str, seen: dict[str, dict[str, Any]]) -> Record:
         case = Case("m", "e", "a", measure)
         return Record("t", case, 0, 0, "ok", "", 1.0, observations=tuple(seen.values()))
 
     wanted = read(record("reference", observe(Scoring(), folder, "reference")))
-    facts = ArtifactFacts("m", "a", "hf", precision, "w", 1, "0" * 64)
+    facts, held = (ArtifactFacts("m", "a", "hf", p, "w", 1, "0" * 64) for p in (precision, base))
     ours = record("fidelity", observe(backend, folder))
-    return fidelity._arm(ours.case, ours, wanted, facts, facts, {})
+    return fidelity._arm(ours.case, ours, wanted, facts, held, {})
+
+
+def test_a_reference_in_fewer_bits_has_that_rounding_itself(tmp_path: Path) -> None:
+    rounded = Scoring(noise=0.05)
+    assert arm(tmp_path, rounded).verdict == "fault"
+    assert arm(tmp_path, rounded, base="bf16").verdict == "true to the weights"
+
+
+def test_an_unknown_width_is_not_acquitted(tmp_path: Path) -> None:
+    assert arm(tmp_path, Scoring(noise=0.1), "unknown").verdict == "not judged"
+    assert arm(tmp_path, Scoring(noise=20.0), "unknown").verdict == "fault"
 
 
 @pytest.mark.parametrize(

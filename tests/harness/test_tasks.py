@@ -70,6 +70,8 @@ def test_what_a_model_says_around_an_answer() -> None:
     assert not judge(number, "19 apples, 20 pears").right
     assert judge({"how": "number", "answer": 4}, "2-4").right
     assert judge({"how": "number", "answer": -4}, "It is -4.").right
+    assert judge({"how": "number", "answer": -1234}, "It is -1,234").right
+    assert not judge({"how": "number", "answer": 1234}, "It is -1,234").right
     exact = {"how": "exact", "answer": "The cat."}
     assert judge(exact, '\n"The cat."\nIs there more?').right
     assert judge({"how": "exact", "answer": "cat"}, "cat.").right

@@ -184,6 +184,14 @@ def test_errors_count_as_wrong_answers_and_an_unsupported_setting_has_no_number(
     assert [claim.about for claim in one_arm(failed).claims] == []
 
 
+def test_what_a_broken_off_trial_never_asked_is_wrong() -> None:
+    asked = [o for o in everything(lambda n: True, lambda n, s: True) if o["item"] in ("q0", "q1")]
+    for status, right in (("ok", 1.0), ("timeout", 0.1)):
+        (group,) = quality.groups(run(record(case(), asked, status)))
+        accuracy = group.arms[0].summaries[0].accuracy
+        assert accuracy and accuracy.value == pytest.approx(right)
+
+
 def test_an_arm_without_answers_says_why() -> None:
     broken = Record("t", case(), 0, 1, "failed", "2026", 1.0, reason="it broke")
     (group,) = quality.groups(run(broken, planned=(case("b"),)))
