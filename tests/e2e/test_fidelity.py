@@ -29,7 +29,7 @@ backends:
   - llamacpp: {artifacts: [gguf-f32], options: {type_k: f32, type_v: f32, flash_attn: false}}
   - onnx: {artifacts: [onnx-f32, onnx-int4]}
   - transformers: {artifacts: [hf-f32]}
-measures: [fidelity: {items: 8, output_tokens: 12}]
+measures: [fidelity: {items: 5, output_tokens: 8}]
 plan: {trials: 1, threads: 2, audit: false}
 """
 PLANTED = """\
@@ -38,7 +38,7 @@ models: [./planted.yaml]
 backends:
 %s
 measures:
-  - fidelity: {items: 6, output_tokens: 12, reference: {backend: transformers, artifact: hf}}
+  - fidelity: {items: 3, output_tokens: 12, reference: {backend: transformers, artifact: hf}}
 plan: {trials: 1, threads: 2, audit: false}
 """
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.engine
 
 BAKEOFF = Path(sys.executable).parent / "bakeoff"
 MIB = 1 << 20
+ENGINES = ("-b", "llamacpp", "-b", "onnx", "-b", "transformers")
 
 HOSTILE = {
     "loop": (
@@ -96,7 +97,15 @@ def test_a_hostile_template_is_stopped_in_every_worker(
     model = manifest_of(tmp_path, tiny, HOSTILE[attack])
     (tmp_path / "one.yaml").write_text(CONVERSATIONS)
     done = bakeoff(
-        tmp_path, "templates", "check", model, "--conversations", "one.yaml", "--out", "out"
+        tmp_path,
+        "templates",
+        "check",
+        model,
+        *ENGINES,
+        "--conversations",
+        "one.yaml",
+        "--out",
+        "out",
     )
     assert done.returncode == 1, done.stdout + done.stderr
     run = store.read(tmp_path / "out")
@@ -116,7 +125,7 @@ def test_a_hostile_template_is_stopped_in_every_worker(
             assert "<class" not in rendering.text
         span = record.span("templates")
         assert span is not None
-        assert (span.end_ns - span.start_ns) / 1e9 < 5
+        assert (span.end_ns - span.start_ns) / 1e9 < 15  # 4 s, and what a busy machine adds
         assert record.memory is not None
         before = [p.rss for p in record.memory.points if p.at_ns <= span.start_ns]
         during = [p.rss for p in record.memory.points if p.at_ns <= span.end_ns]
@@ -205,7 +214,7 @@ def test_a_broken_model_gets_a_verdict_with_the_reason(
     breakage(tmp_path / "model")
     (tmp_path / "one.yaml").write_text(CONVERSATIONS)
     done = bakeoff(
-        tmp_path, "templates", "check", "./model", "--no-harm", "--conversations", "one.yaml",
+        tmp_path, "templates", "check", "./model", "-b", "transformers", "--no-harm", "--conversations", "one.yaml",
         "--out", "out",
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr

@@ -57,7 +57,7 @@ def test_an_excess_is_stopped(call: Callable[[], dict[str, Any]], message: str) 
     began = time.monotonic()
     with pytest.raises(limited.Stopped, match=message):
         limited.run(call, seconds=0.5 if "took" in message else 5.0)
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - began < 20.0  # it would be for ever
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is known on Linux only")
