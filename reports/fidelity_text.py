@@ -19,7 +19,7 @@ COLUMNS = (
     "same_weights", "kl_mean_nats", "kl_median_nats", "kl_p90_nats", "kl_p99_nats", "kl_max_nats",
     "top1_share", "delta_logprob_nats", "perplexity", "reference_perplexity", "perplexity_ratio",
     "perplexity_ratio_low", "perplexity_ratio_high", "usual_error_logits", "near_ties",
-    "faulty_divergences", "faults", "troubles",
+    "faulty_divergences", "faults", "notes", "troubles",
 )  # fmt: skip
 
 
@@ -49,8 +49,8 @@ def markdown(found: Fidelity | None, escape: Callable[[str], str]) -> Iterator[s
         for row in group.rows:
             for item, verdict, said in row.divergences:
                 yield f"- {escape(f'{row.name}, {item}: {verdict}; {said}')}"
-            for trouble in row.troubles:
-                yield f"- {escape(f'{row.name}: {trouble}')}"
+            for told in (*row.notes, *row.troubles):
+                yield f"- {escape(f'{row.name}: {told}')}"
         yield ""
 
 
@@ -83,8 +83,8 @@ def show(console: Console, found: Fidelity | None) -> None:
                 counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
                 said = Text(f"{row.name}: greedy answers that part: {counts}")
                 console.print(Padding(said, (0, 0, 0, 2), expand=False))
-            for trouble in row.troubles[:3]:
-                said = Text(f"{row.name}: {trouble}", style="yellow")
+            for told in (*row.notes, *row.troubles[:3]):
+                said = Text(f"{row.name}: {told}", style="yellow")
                 console.print(Padding(said, (0, 0, 0, 2), expand=False))
 
 
@@ -104,7 +104,7 @@ def csv(run: Run) -> str:
                     arm.reference_perplexity,
                     *((ratio.value, ratio.low, ratio.high) if ratio else (None,) * 3),
                     arm.usual_error, ties.count(True), ties.count(False),
-                    "; ".join(arm.faults), "; ".join(f"{i}: {w}" for i, w in arm.troubles),
+                    "; ".join(arm.faults), "; ".join(arm.notes), "; ".join(f"{i}: {w}" for i, w in arm.troubles),
                 )
             )  # fmt: skip
     return to_text(COLUMNS, rows)

@@ -54,6 +54,7 @@ class Row:
     styles: tuple[tuple[str, str], ...]
     divergences: tuple[tuple[str, str, str], ...]
     faults: tuple[str, ...]
+    notes: tuple[str, ...]
     troubles: tuple[str, ...]
 
     @property
@@ -122,6 +123,7 @@ def _row(arm: ArmFidelity) -> Row:
         styles=tuple((one_line(style, 40), nats(value)) for style, value in arm.by_style),
         divergences=tuple(_divergence(one) for one in arm.divergences[:40]),
         faults=tuple(one_line(fault, 400) for fault in arm.faults),
+        notes=tuple(one_line(note, 400) for note in arm.notes),
         troubles=tuple(one_line(f"{item}: {why}", 400) for item, why in arm.troubles[:20]),
     )
 

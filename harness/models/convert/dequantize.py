@@ -11,6 +11,8 @@ What saving needs beyond `save_pretrained`, each seen to lose the model's meanin
 - The saved config has `rope_parameters` only; other readers look for a top-level `rope_theta`,
   and fall back to 10000 without it.
 - `tokenizer_class` becomes `PreTrainedTokenizerFast`, which older readers know.
+- The loader splits every byte-level BPE's text as GPT-2 does. SmolLM's also splits digits off, which
+  shows only after white space: a blank line before a digit got other ids than the model was trained on.
 """
 
 from __future__ import annotations
@@ -80,9 +82,22 @@ def dequantize(source: Path, target: Path) -> None:
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
+    split_as_trained(source, target / "tokenizer.json")
     theta = rope_theta(fields)
     _edit(target / "config.json", **({"rope_theta": theta} if theta is not None else {}))
     _edit(target / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+
+
+def split_as_trained(source: Path, tokenizer: Path) -> None:
+    """Give the tokenizer the splitting that `tokenizer.ggml.pre` names, where the loader lost it."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(source).get_field("tokenizer.ggml.pre")
+    if field is not None and field.contents() == "smollm":
+        bytes_level = {"type": "ByteLevel", "add_prefix_space": False}
+        bytes_level |= {"trim_offsets": True, "use_regex": True}
+        digits = {"type": "Digits", "individual_digits": True}
+        _edit(tokenizer, pre_tokenizer={"type": "Sequence", "pretokenizers": [digits, bytes_level]})
 
 
 def rope_theta(config: dict[str, Any]) -> float | None:
