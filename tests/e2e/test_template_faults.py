@@ -151,10 +151,10 @@ def test_a_hostile_template_cannot_hold_up_the_preparation_of_texts(
 def test_a_link_to_a_model_and_two_models_of_one_name(tmp_path: Path) -> None:
     cached = models.find("tiny-chatml", Path.cwd())
     gguf = models.prepare(cached, "gguf").artifact.path
-    (tmp_path / "blob").write_bytes(gguf.read_bytes())
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "m.gguf").symlink_to(tmp_path / "blob")
+        (tmp_path / f"blob-{name}").write_bytes(gguf.read_bytes())
+        (tmp_path / name / "m.gguf").symlink_to(tmp_path / f"blob-{name}")
     done = bakeoff(
         tmp_path, "templates", "check", "a/m.gguf", "-b", "llamacpp", "--no-harm", "--out", "out"
     )
