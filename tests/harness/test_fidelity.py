@@ -281,3 +281,14 @@ def test_the_shipped_texts_hold_enough_and_of_many_kinds() -> None:
     assert len({item["style"] for item in found}) >= 12
     assert sum(len(str(item)) for item in found) > 14_000
     assert [i["name"] for i in items.chosen(found, 2)] == [found[0]["name"], found[24]["name"]]
+
+
+def test_other_ids_of_most_texts_are_a_fault_and_of_few_a_note() -> None:
+    theirs = {f"t{n}": Observed(f"t{n}", "logits", own_ids=(n, 5, 6)) for n in range(4)}
+    for shifted, expected in ((0, (0, 0)), (1, (0, 1)), (3, (1, 0))):
+        ours = [
+            Observed(name, "logits", own_ids=(9, 9, 9) if n < shifted else one.own_ids)
+            for n, (name, one) in enumerate(theirs.items())
+        ]
+        faults, notes = fidelity._tokenizer(ours, theirs)
+        assert (len(faults), len(notes)) == expected
