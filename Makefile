@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types bench clean
+.PHONY: help quickstart test lint types bench simulate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,10 @@ bench: .venv/dev  ## Measure the harness itself; never fails by timing (minutes)
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
 	@$(BIN)/python tests/benchmarks/overhead.py
 	@$(BIN)/python tests/benchmarks/own_share.py $(RUN)
+	@$(BIN)/python tests/benchmarks/scale.py
+
+simulate: .venv/dev  ## Measure the gate's error rates on simulated noise, beside other tools' (minutes)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/simulation/gate.py
 
 clean:  ## Remove the virtual environment and caches; keeps runs/ and the model cache
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist

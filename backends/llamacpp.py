@@ -50,6 +50,7 @@ class LlamaCpp:
 
     name = "llamacpp"
     formats = frozenset({"gguf"})
+    gaps: Mapping[str, str] = {"scores_top": "notimpl: `logits` gives the whole distribution"}
 
     def __init__(self) -> None:
         self._lib: Any = None

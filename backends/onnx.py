@@ -47,6 +47,11 @@ class OnnxGenAI:
 
     name = "onnx"
     formats = frozenset({"onnx"})
+    gaps: Mapping[str, str] = {
+        "min_p_honoured": "never: onnxruntime-genai has no such filter",
+        "prefix_reused_on_request": "notimpl: the adapter makes a new generator per request",
+        "scores_top": "notimpl: `logits` gives the whole distribution",
+    }
 
     def __init__(self) -> None:
         self._og: Any = None

@@ -41,6 +41,10 @@ class Transformers:
 
     name = "transformers"
     formats = frozenset({"hf"})
+    gaps: Mapping[str, str] = {
+        "prefix_reused_on_request": "notimpl: the adapter makes a new cache per request",
+        "scores_top": "notimpl: `logits` gives the whole distribution",
+    }
 
     def __init__(self) -> None:
         self._torch: Any = None

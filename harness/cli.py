@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from harness import __version__, places
+from harness.baseline_cli import app as baseline_app
 from harness.chat.cli import app as templates_app
+from harness.compare_cli import compare_command
+from harness.conform_cli import conform_command
 from harness.doctor_cli import doctor_command
+from harness.engines_cli import app as engines_app
 from harness.errors import BakeoffError
+from harness.export_cli import export_command
+from harness.gate.cli import gate_command
+from harness.history_cli import history_command
 from harness.lm_eval_cli import lm_eval_command
 from harness.models.cli import app as models_app
 
@@ -35,8 +42,15 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(templates_app, name="templates")
+app.add_typer(baseline_app, name="baseline")
+app.add_typer(engines_app, name="engines")
 app.command("doctor")(doctor_command)
+app.command("conform")(conform_command)
 app.command("lm-eval")(lm_eval_command)
+app.command("history")(history_command)
+app.command("export")(export_command)
+app.command("gate")(gate_command)
+app.command("compare")(compare_command)
 
 ScenarioFile = Annotated[
     Path, typer.Argument(help="A scenario file, or the name of a shipped one.")
@@ -164,14 +178,9 @@ def _failed(record: Record) -> bool:
 
 def _plan(scenario: Path, overrides: Overrides) -> Plan:
     from harness import plan as planning
-    from harness.registry import adapters
-    from harness.scenario import load
+    from harness.shipped import load_scenario
 
-    path = scenario
-    shipped = places.SCENARIOS / f"{scenario.name}.yaml"
-    if not path.exists() and path.parent == Path() and not path.suffix and shipped.exists():
-        path = shipped
-    return planning.make(load(path, lambda: list(adapters())), overrides)
+    return planning.make(load_scenario(scenario), overrides)
 
 
 def _overrides(backend: list[str] | None, model: list[str] | None, trials: int | None) -> Overrides:

@@ -25,9 +25,16 @@ from harness.probe import Probe
 from reports.names import variant
 from results.records import Case, Record, Trial
 
-out = Console(highlight=False)
+results = Console(highlight=False)
+out = results
+"""What is told on the way. A gate tells it on stderr: its verdict is the first line of stdout."""
 
 ROUGH_TRIAL_S = 5.0
+
+
+def tell_on_stderr() -> None:
+    global out
+    out = Console(highlight=False, stderr=True)
 
 
 def say(text: str) -> None:

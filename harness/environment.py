@@ -12,6 +12,9 @@ PASSED_ON = (
     "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "XDG_CACHE_HOME",
 )  # fmt: skip
 
+API_KEY = "BAKEOFF_API_KEY"
+"""Variables whose name begins so are keys that the user means for a server: they are passed on."""
+
 FIXED = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -37,5 +40,5 @@ def fixed(threads: int) -> dict[str, str]:
 
 def for_worker(threads: int) -> dict[str, str]:
     """The whole environment of a worker."""
-    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    passed = {n: v for n, v in os.environ.items() if n in PASSED_ON or n.startswith(API_KEY)}
     return {**passed, **fixed(threads)}

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds harness, backends, results, reports and scenarios."""
 
 SCENARIOS = ROOT / "scenarios"
+POLICIES = SCENARIOS / "policies"
 
 
 def cache() -> Path:
@@ -22,6 +23,16 @@ def cache() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("bakeoff", appauthor=False))
+
+
+def data() -> Path:
+    """Engine environments. `BAKEOFF_DATA` overrides the platform's data folder."""
+    override = os.environ.get("BAKEOFF_DATA")
+    if override:
+        return Path(override).expanduser().resolve()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("bakeoff", appauthor=False))
 
 
 def check_install() -> None:

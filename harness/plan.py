@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness import companions, host, material, measures, models, registry
+from harness import companions, fits, host, material, models, order, registry
 from harness.errors import BadInput, Problem
 from harness.material import Material
 from harness.models import Manifest
@@ -16,16 +15,20 @@ from harness.scenario import BackendSettings, LoadedScenario, Scenario
 from harness.yaml_source import suggestion
 from results.records import Case, Status, Trial
 
-CONTEXT_STEP = 256
-
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the command line says over the scenario. Empty means: as the scenario says."""
+    """What the command line says over the scenario. Empty means: as the scenario says.
+
+    `settings` are fields of BackendSettings, for every backend; its `options` are added to theirs.
+    """
 
     backends: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     trials: int | None = None
+    threads: int | None = None
+    context: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Plan:
     context: int
     material: Material = field(default_factory=Material)
     warnings: tuple[str, ...] = ()
+    pairing: order.Pairing | None = None
 
     def with_obstacles(self, obstacles: Mapping[tuple[str, str], Obstacle]) -> Plan:
         """The same plan, where the named (model, artifact) pairs turned out not to be available."""
@@ -66,20 +70,26 @@ class Plan:
             replace(c, obstacle=c.obstacle or obstacles.get((c.case.model, c.case.artifact)))
             for c in self.cases
         )
-        return replace(self, cases=cases, trials=_trials(cases, self.scenario))
+        return replace(self, cases=cases, trials=_trials(cases, self.scenario, self.pairing))
 
 
-def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
-    """Decide everything that can be decided before anything is fetched. Raises BadInput."""
+Companions = Callable[[Scenario, Sequence[PlannedCase], Mapping[str, Probe]], Sequence[PlannedCase]]
+
+
+def make(loaded: LoadedScenario, overrides: Overrides, add: Companions | None = None) -> Plan:
+    """Decide everything that can be decided before anything is fetched. Raises BadInput.
+
+    `add` gives the cases that bakeoff adds by itself, `with_companions` unless said otherwise.
+    """
     scenario = _overridden(loaded, overrides)
     cpus = len(scenario.plan.cpus or ()) or host.usable_cpus()
     threads = scenario.plan.threads or min(host.physical_cores(), cpus)
-    _check_cpus(loaded, scenario)
+    fits.check_cpus(loaded, scenario)
     manifests = [_manifest(loaded, scenario, index) for index in range(len(scenario.models))]
-    _check_ids(loaded, manifests)
-    context = scenario.plan.context or _context(scenario, manifests)
+    fits.check_ids(loaded, manifests)
+    context = scenario.plan.context or fits.context(scenario, manifests)
     given = material.find(loaded, scenario)
-    _check_context(loaded, scenario, manifests, context)
+    fits.check_context(loaded, scenario, manifests, context)
     probes = _probes(scenario)
     common: dict[str, Any] = {"context": context, "threads": threads}
     told = {m.name: {**common, **given.digests.get(m.name, {})} for m in scenario.measures}
@@ -91,19 +101,19 @@ def make(loaded: LoadedScenario, overrides: Overrides) -> Plan:
                 asked = probes[_probe_key(name, settings)]
                 artifacts = _artifacts(loaded, location, settings, manifest, asked)
                 cases += _cases(scenario, manifest, name, settings, artifacts, told, asked)
-    cases += _companions(scenario, cases, probes)
+    cases += (add or with_companions)(scenario, cases, probes)
     unique = {c.case.key: c for c in cases}
     planned = tuple(unique.values())
     warnings = []
     if threads > cpus:
         warnings.append(f"{threads} threads on {cpus} usable CPUs: they will wait for each other")
     return Plan(
-        loaded, scenario, overrides, planned, _trials(planned, scenario), probes, threads, context,
+        loaded, scenario, overrides, planned, _trials(planned, scenario, None), probes, threads, context,
         given, tuple(warnings),
     )  # fmt: skip
 
 
-def _companions(
+def with_companions(
     scenario: Scenario, cases: Sequence[PlannedCase], probes: Mapping[str, Probe]
 ) -> list[PlannedCase]:
     found = companions.audits(cases) if scenario.plan.audit else []
@@ -131,14 +141,6 @@ def _obstacle(asked: Probe) -> Obstacle | None:
     return Obstacle("unsupported", str(asked.reason), asked.remedy)
 
 
-def _check_cpus(loaded: LoadedScenario, scenario: Scenario) -> None:
-    usable = host.usable_cpu_numbers()
-    for index, cpu in enumerate(scenario.plan.cpus or ()):
-        if cpu not in usable:
-            given = ", ".join(map(str, usable)) or "none: this system can't set them"
-            raise loaded.refuse(f"CPU {cpu} is not usable here ({given})", ("plan", "cpus", index))
-
-
 def _overridden(loaded: LoadedScenario, overrides: Overrides) -> Scenario:
     scenario = loaded.scenario
     changes: dict[str, Any] = {}
@@ -162,9 +164,24 @@ def _overridden(loaded: LoadedScenario, overrides: Overrides) -> Scenario:
         changes["backends"] = kept + added
     if overrides.models:
         changes["models"] = list(overrides.models)
-    if overrides.trials is not None:
-        changes["plan"] = scenario.plan.model_copy(update={"trials": overrides.trials})
+    told = {
+        name: value
+        for name in ("trials", "threads", "context")
+        if (value := getattr(overrides, name)) is not None
+    }
+    if told:
+        changes["plan"] = scenario.plan.model_copy(update=told)
+    if overrides.settings:
+        changes["backends"] = [
+            {name: _changed(settings, overrides.settings) for name, settings in entry.items()}
+            for entry in changes.get("backends", scenario.backends)
+        ]
     return scenario.model_copy(update=changes)
+
+
+def _changed(settings: BackendSettings, told: Mapping[str, Any]) -> BackendSettings:
+    options = {**settings.options, **told.get("options", {})}
+    return settings.model_copy(update={**told, "options": options})
 
 
 def _manifest(loaded: LoadedScenario, scenario: Scenario, index: int) -> Manifest:
@@ -176,53 +193,6 @@ def _manifest(loaded: LoadedScenario, scenario: Scenario, index: int) -> Manifes
             raise
         reason = error.problems[0].reason
         raise loaded.refuse(reason, ("models", index), error.remedy) from error
-
-
-def _check_ids(loaded: LoadedScenario, manifests: list[Manifest]) -> None:
-    for index, manifest in enumerate(manifests):
-        for other in manifests[:index]:
-            if other.id == manifest.id and other.file != manifest.file:
-                raise loaded.refuse(
-                    f"is {manifest.id!r}, as is {other.file}; expected models of different names",
-                    ("models", index),
-                    "rename one, or give each a manifest with an id of its own",
-                )
-
-
-def _context(scenario: Scenario, manifests: list[Manifest]) -> int:
-    """What the longest request needs, in steps; room for a chat where the models have it."""
-    longest = max(measures.tokens(p) for entry in scenario.measures for p in entry.parameters())
-    if any(entry.templates or entry.item_set for entry in scenario.measures):
-        longest = max(longest, measures.CHAT_CONTEXT)
-    elif scenario.plan.audit:
-        longest = max(longest, measures.tokens(companions.AUDIT))
-    # Not beyond a model's own; a request that does not fit then is refused by name.
-    stepped = -(-longest // CONTEXT_STEP) * CONTEXT_STEP
-    return min(stepped, *(manifest.context_length for manifest in manifests))
-
-
-def _check_context(
-    loaded: LoadedScenario, scenario: Scenario, manifests: list[Manifest], context: int
-) -> None:
-    for index, entry in enumerate(scenario.measures):
-        where = ("measures", index, entry.name)
-        for p in entry.parameters():
-            asked = measures.tokens(p)
-            limits = [(context, "plan.context")] if scenario.plan.context else []
-            limits += [(m.context_length, f"the context of {m.id}") for m in manifests]
-            for limit, whose in limits:
-                if asked > limit:
-                    raise loaded.refuse(
-                        f"needs {p['prompt_tokens']} + {p['output_tokens']} = {asked} tokens, "
-                        f"{whose} holds {limit}",
-                        where,
-                    )
-    for manifest in manifests:
-        if scenario.plan.context and scenario.plan.context > manifest.context_length:
-            raise loaded.refuse(
-                f"is {scenario.plan.context}, the context of {manifest.id} holds {manifest.context_length}",
-                ("plan", "context"),
-            )
 
 
 def _probe_key(name: str, settings: BackendSettings) -> str:
@@ -314,24 +284,23 @@ def _one_of_each_format(manifest: Manifest, artifacts: list[str]) -> list[str]:
     return list(first.values())
 
 
-def _trials(cases: tuple[PlannedCase, ...], scenario: Scenario) -> tuple[Trial, ...]:
-    """Every case once per round, each round shuffled anew: drift hits all cases alike.
-
-    A case that cannot run has one trial, whose record says why. What needs the others' records
-    comes last.
-    """
-    order = random.Random(scenario.plan.seed)
-    trials: list[Trial] = []
-    for repetition in range(scenario.plan.trials):
-        block = [
-            c
-            for c in cases
-            if repetition == 0 or (c.obstacle is None and c.case.measure not in companions.ONCE)
-        ]
-        order.shuffle(block)
-        trials += [Trial(_trial_id(c.case, repetition), c.case, repetition) for c in block]
-    return tuple(sorted(trials, key=lambda trial: companions.turn(trial.case.measure)))
+def _trials(
+    cases: tuple[PlannedCase, ...], scenario: Scenario, pairing: order.Pairing | None
+) -> tuple[Trial, ...]:
+    settings = scenario.plan
+    if pairing is not None:
+        return order.blocks(cases, pairing, settings.seed)
+    return order.rounds(cases, settings.trials, settings.seed)
 
 
-def _trial_id(case: Case, repetition: int) -> str:
-    return f"{case.backend}-{case.artifact}-{case.measure}-{case.key}-{repetition}"
+def joined(base: Plan, candidate: Plan, pairing: order.Pairing) -> Plan:
+    """One plan of two arms. What belongs to the whole run is the base's."""
+    cases = tuple({c.case.key: c for c in (*base.cases, *candidate.cases)}.values())
+    return replace(
+        base,
+        cases=cases,
+        trials=_trials(cases, base.scenario, pairing),
+        probes={**candidate.probes, **base.probes},
+        warnings=tuple(dict.fromkeys((*base.warnings, *candidate.warnings))),
+        pairing=pairing,
+    )

@@ -35,7 +35,9 @@ def prepare(planned: Plan, on_progress: OnProgress) -> tuple[Plan, Assets]:
     wanted = [(c.manifest, c.case.artifact) for c in planned.cases if not c.obstacle]
     # The tokenizer that encodes items, whatever the arms read.
     wanted += [
-        (c.manifest, c.manifest.tokenizer) for c in planned.cases if "items" in c.case.parameters
+        (c.manifest, c.manifest.tokenizer)
+        for c in planned.cases
+        if "items" in c.case.parameters and c.case.arm != "candidate"
     ]
     for manifest, artifact in wanted:
         key = (manifest.id, artifact)
@@ -58,7 +60,7 @@ def encode_prompts(
     built: dict[str, Prompt] = {}
     names: PromptNames = {}
     tokenizers: dict[str, str] = {}
-    for model in dict.fromkeys(c.case.model for c in planned.cases):
+    for model in _models(planned):
         runnable = [
             c
             for c in planned.cases
@@ -87,9 +89,11 @@ def encode_items(
     built: dict[str, Prompt] = {}
     names: PromptNames = {}
     makers: dict[str, str] = {}
-    for model in dict.fromkeys(c.case.model for c in planned.cases):
+    for model in _models(planned):
         for measure, chosen in planned.material.items.items():
-            cases = [c for c in planned.cases if (c.case.model, c.case.measure) == (model, measure)]
+            # Of a gate's base, `fidelity` is the reference.
+            wanted = (measure, "reference") if measure == "fidelity" else (measure,)
+            cases = [c for c in planned.cases if c.case.model == model and c.case.measure in wanted]
             runnable = [c for c in cases if c.obstacle is None]
             if not runnable:
                 continue
@@ -109,6 +113,11 @@ def encode_items(
                 makers[f"{model}, {measure}"] += f"; no ids for {len(without)}: {without[0]} …"
             names.setdefault(model, {})[measure] = digests
     return list(built.values()), names, makers
+
+
+def _models(planned: Plan) -> list[str]:
+    """Those whose prompts are encoded: a gate's candidate works on the base's ids."""
+    return list(dict.fromkeys(c.case.model for c in planned.cases if c.case.arm != "candidate"))
 
 
 def _encode_items(

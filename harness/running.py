@@ -11,9 +11,11 @@ from pathlib import Path
 
 from harness import console, session
 from harness.errors import BakeoffError
+from harness.gate.session import Looks, replan
 from harness.plan import Plan
 from harness.preparation import Assets
 from results import store
+from results.gate import verdict
 from results.store import Run, StoreError
 
 RUNS = Path("runs")
@@ -44,15 +46,17 @@ def resume(folder: Path) -> Done:
     """Run what an interrupted run has left to do."""
     screen = console.RunScreen()
     run = read(folder)
+    again = replan if "gate" in run.info.plan else session.as_planned
     with _before_the_first_trial(), screen.preparation() as say:
-        planned, assets = session.replan(run, say)
+        planned, assets = session.replan(run, say, again)
     return _execute(folder, planned, assets, screen)
 
 
 def _execute(folder: Path, planned: Plan, assets: Assets, screen: console.RunScreen) -> Done:
+    watch = Looks(folder, planned.pairing.rules) if planned.pairing else None
     try:
         with screen.trials(len(planned.trials)):
-            finished = session.execute(folder, planned, assets, screen)
+            finished = session.execute(folder, planned, assets, screen, watch)
     except KeyboardInterrupt:
         report(folder, show=False)
         console.say(f"interrupted; go on with: bakeoff run --resume {folder}")
@@ -68,11 +72,21 @@ def report(folder: Path, *, show: bool, formats: tuple[str, ...] = FORMATS) -> N
     import reports
 
     finished = read(folder)
-    if show:
+    gated = verdict.of(finished)
+    if show and gated is not None:
+        from reports.gate import terminal as gate_terminal
+
+        gate_terminal.show(gated, console.results)
+    elif show:
         from reports import terminal
 
-        terminal.show(finished, console.out)
-    for path in reports.write(finished, formats, folder):
+        terminal.show(finished, console.results)
+    written = reports.write(finished, formats, folder)
+    if gated is not None:
+        from reports import gate
+
+        written = [*gate.write(gated, tuple(gate.FILES), folder), *written]
+    for path in written:
         console.out.print(
             f"{path.suffix[1:]:>5}  {path}", markup=False, highlight=False, soft_wrap=True
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness import yaml_source
 from harness.errors import BadInput, Problem
@@ -31,14 +31,25 @@ def _single(value: object) -> object:
     return value
 
 
+def _resolved(python: str) -> str:
+    from harness import environments
+
+    return environments.resolve(python)
+
+
+Interpreter = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_resolved)]
+
+
 class BackendSettings(Strict):
     """How to run one engine."""
 
     artifacts: list[Name] | None = Field(
         None, min_length=1, description="artifacts of the model; default: all it can read"
     )
-    python: str | None = Field(
-        None, description="interpreter of the worker; default: bakeoff's own"
+    python: Interpreter | None = Field(
+        None,
+        description="interpreter of the worker, or the name of an engine environment; default: "
+        "bakeoff's own",
     )
     device: str = Field("cpu", max_length=80)
     mmap: bool | None = None

@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from harness import (
     disturbance,
     environment,
     host,
+    jobs,
     page_cache,
     plan,
     preparation,
@@ -30,21 +31,14 @@ from harness import (
     supervisor,
 )
 from harness import trial as outcomes
-from harness.chat import scorings
 from harness.errors import BadInput, Problem, RunFolderBusy
 from harness.plan import Obstacle, Overrides, Plan, PlannedCase
-from harness.preparation import (
-    Assets,
-    OnProgress,
-    PromptNames,
-    job_artifact,
-    job_options,
-    prompt_name,
-)
-from harness.probe import packages
+from harness.preparation import Assets, OnProgress
+from harness.scenario import LoadedScenario
 from harness.yaml_source import parse
 from results import store
-from results.records import Budget, Prompt, Record, RunInfo, Trial
+from results.gate import description
+from results.records import Budget, Record, RunInfo, Trial
 from results.store import Run, Store
 
 MAX_ATTEMPTS = 2
@@ -55,6 +49,12 @@ class Progress(Protocol):
 
     def started(self, trial: Trial, done: int, total: int) -> None: ...
     def finished(self, record: Record) -> None: ...
+
+
+class Watch(Protocol):
+    """Says after a trial whether the run has seen enough."""
+
+    def enough(self, info: RunInfo, records: Sequence[Record], after: Trial) -> bool: ...
 
 
 def create(
@@ -85,6 +85,7 @@ def create(
             "overrides": asdict(planned.overrides),
             "scenario_path": str(planned.loaded.path.resolve()),
             "prompts": names,
+            **_gate(planned),
         },
         trials=planned.trials,
         artifacts=tuple(prepared.facts for prepared in assets.values()),
@@ -104,13 +105,21 @@ def create(
     return planned, assets
 
 
-def replan(run: Run, on_progress: OnProgress) -> tuple[Plan, Assets]:
+Replan = Callable[[LoadedScenario, RunInfo], Plan]
+
+
+def as_planned(loaded: LoadedScenario, info: RunInfo) -> Plan:
+    said = info.plan["overrides"]
+    return plan.make(
+        loaded, Overrides(tuple(said["backends"]), tuple(said["models"]), said["trials"])
+    )
+
+
+def replan(run: Run, on_progress: OnProgress, again: Replan = as_planned) -> tuple[Plan, Assets]:
     """The plan of an existing run, made again. Refuses when what it would run has changed."""
     path = Path(str(run.info.plan["scenario_path"]))
     loaded = scenario.check(parse(run.info.scenario_text, path), lambda: list(registry.adapters()))
-    said = run.info.plan["overrides"]
-    overrides = Overrides(tuple(said["backends"]), tuple(said["models"]), said["trials"])
-    planned, assets = preparation.prepare(plan.make(loaded, overrides), on_progress)
+    planned, assets = preparation.prepare(again(loaded, run.info), on_progress)
     changes = list(_changes(run.info, planned, assets))
     if changes:
         raise BadInput(
@@ -121,10 +130,13 @@ def replan(run: Run, on_progress: OnProgress) -> tuple[Plan, Assets]:
     return planned, assets
 
 
-def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> bool:
+def execute(
+    folder: Path, planned: Plan, assets: Assets, progress: Progress, watch: Watch | None = None
+) -> bool:
     """Run every trial that has no record yet. False: the run's time limit came first.
 
-    KeyboardInterrupt goes through and leaves a run that can be resumed.
+    Where `watch` has seen enough, the trials that are left are no longer planned. KeyboardInterrupt
+    goes through and leaves a run that can be resumed.
     """
     lock = FileLock(folder / ".lock")
     try:
@@ -168,12 +180,15 @@ def execute(folder: Path, planned: Plan, assets: Assets, progress: Progress) -> 
                     case,
                     planned,
                     assets,
-                    _work(run, trial, known, records),
+                    jobs.work(run, trial, known, records),
                 )
             writer.append(record)
             records.append(record)
             done += 1
             progress.finished(record)
+            if watch is not None and watch.enough(run.info, records, trial):
+                writer.strike({record.trial for record in records})
+                break
         shutil.rmtree(folder / "logits", ignore_errors=True)  # large, and every trial has read them
     return True
 
@@ -204,7 +219,7 @@ def _run(
         before_trial = disturbance.read()
         try:
             outcome = supervisor.run(
-                _job(trial, case, planned, assets, work),
+                jobs.job(trial, case, planned, assets, work),
                 interpreter=case.settings.python or sys.executable,
                 environment=environment.for_worker(planned.threads),
                 log=log,
@@ -238,26 +253,6 @@ def _page_cache(path: Path, asked: str | None) -> dict[str, Any]:
     return {"page_cache": {"asked": asked, "resident_before": page_cache.resident(path)}}
 
 
-def _job(
-    trial: Trial, case: PlannedCase, planned: Plan, assets: Assets, work: Mapping[str, Any]
-) -> dict[str, Any]:
-    adapter = registry.find(trial.case.backend)
-    settings = planned.scenario.plan
-    return {
-        "job": "trial",
-        "backend": adapter.reference,
-        "packages": packages(adapter),
-        "artifact": job_artifact(assets[trial.case.model, trial.case.artifact]),
-        "options": job_options(trial.case),
-        "measure": trial.case.measure,
-        "parameters": dict(trial.case.parameters),
-        "warmup": settings.warmup,
-        "requests": settings.requests,
-        "cpus": settings.cpus,
-        **work,
-    }
-
-
 def _without_worker(trial: Trial, obstacle: Obstacle, attempt: int) -> Record:
     return Record(
         trial=trial.id,
@@ -272,39 +267,19 @@ def _without_worker(trial: Trial, obstacle: Obstacle, attempt: int) -> Record:
     )
 
 
-def _work(
-    run: Run, trial: Trial, known: Mapping[str, Prompt], records: Sequence[Record]
-) -> dict[str, Any]:
-    """What the trial works on: prompts as ids, conversations, or the prompts that others made."""
-    if trial.case.measure == "templates":
-        return {"conversations": [asdict(one) for one in run.info.conversations]}
-    if trial.case.measure == "harm":
-        return {"scorings": scorings.of(trial.case.model, records)}
-    names: PromptNames = run.info.plan["prompts"]
-    measure = "fidelity" if trial.case.measure == "reference" else trial.case.measure
-    if measure in run.info.items:
-        digests = names.get(trial.case.model, {}).get(measure, [])
-        pairs = zip(run.info.items[measure], digests, strict=False)  # none where none was encoded
-        return {
-            "items": [
-                {
-                    "name": item["name"],
-                    "ids": list(known[digest].ids),
-                    "chat": "messages" in item,
-                    "text": item.get("text"),
-                }
-                for item, digest in pairs
-                if digest
-            ],
-            "logits": str(run.path.resolve() / "logits" / trial.case.model),
-        }
-    digests = names.get(trial.case.model, {}).get(prompt_name(trial.case), [])
-    return {"prompts": [{"digest": d, "ids": list(known[d].ids)} for d in digests]}
+def _gate(planned: Plan) -> dict[str, Any]:
+    if planned.pairing is None:
+        return {}
+    overlays = dict(zip(("base", "candidate"), planned.pairing.overlays, strict=True))
+    return {"gate": description.to_json(planned.pairing.pairs, planned.pairing.rules, overlays)}
 
 
 def _changes(info: RunInfo, planned: Plan, assets: Assets) -> list[str]:
     changes: list[str] = []
-    if {t.id for t in info.trials} != {t.id for t in planned.trials}:
+    # A gate that has ended early has struck the trials that it no longer needs.
+    if not {t.id for t in info.trials} <= {t.id for t in planned.trials} or (
+        not info.plan.get("gate") and len(info.trials) != len(planned.trials)
+    ):
         changes.append("the scenario, its models or the installed engines give other trials now")
     for key, probe in planned.probes.items():
         before = info.engines.get(key, {})

@@ -161,16 +161,13 @@ def _memory_row(cases: Sequence[CaseSummary]) -> MemoryRow | None:
 
     top = max(records, key=largest)
     point = memory.at_pss_peak(top.memory)
-    values = [memory.values(record, None) for record in records]
     parts = (point.anonymous, point.file_backed) if point else (None, None)
     whole = point.pss if point else None
     share = sum(p for p in parts if p is not None) / whole if whole and None not in parts else None
-    shares = [v["sampler_cpu_share"] for v in values]
-    known = [share for share in shares if share is not None]
+    known = [share for case in cases for share in case.values.get("sampler_cpu_share", ())]
 
     def phase(name: str) -> str:
-        found = [v[name] for v in values]
-        return _bytes(max((f for f in found if f is not None), default=None))
+        return _bytes(max((v for case in cases for v in case.values.get(name, ())), default=None))
 
     return MemoryRow(
         name=case_name(cases[0].case),

@@ -26,6 +26,9 @@ _DOTS = {
 }
 _PHASES = (("process_s", "process", 1.0), ("import_s", "import", 0.6), ("open_s", "open", 0.3))
 
+#: More dots than this in one row hide each other, and slow the page down.
+_MOST_DOTS = 100
+
 _WIDTH_IN = 4.6
 _ROW_IN = 0.44
 _HEADING_IN = 0.26
@@ -98,7 +101,7 @@ def _dots(
             estimate = found[slot.row.name]
             if estimate is None:
                 continue
-            values = [v * factor for v in slot.row.summary.values[metric.name]]
+            values = [v * factor for v in _drawn(slot.row.summary.values[metric.name])]
             axes.plot(
                 values,
                 [slot.at] * len(values),
@@ -111,9 +114,22 @@ def _dots(
             )
             _estimate(axes, estimate, factor, slot.at, color)
     heading = f"{title}: {table.title}"
+    most = max((len(row.summary.values.get(metric.name, ())) for row in table.rows), default=0)
+    if most > _MOST_DOTS:
+        note += (
+            f"{'; ' if note else ''}dots are {_MOST_DOTS} of up to {most} trials, extremes included"
+        )
     return Plot(
         title, note, svg.inline(figure, _prefix(table, metric), heading, _described(found, metric))
     )
+
+
+def _drawn(values: Sequence[float]) -> Sequence[float]:
+    """All values, or so many as can be told apart: evenly among the sorted ones, both ends included."""
+    if len(values) <= _MOST_DOTS:
+        return values
+    ordered, last = sorted(values), len(values) - 1
+    return [ordered[round(n * last / (_MOST_DOTS - 1))] for n in range(_MOST_DOTS)]
 
 
 def _bars(table: Table, colors: dict[str, int]) -> Plot:

@@ -8,9 +8,9 @@ the random order in which trials ran.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 from reports import (
     comparisons,
@@ -22,6 +22,7 @@ from reports import (
     sentences,
     template_view,
 )
+from reports.facts import rows
 from reports.tables import (
     Letters,
     Table,
@@ -135,8 +136,9 @@ class Report:
         )
 
 
+@lru_cache(maxsize=1)
 def build(run: Run) -> Report:
-    """Everything a report shows about a run."""
+    """Everything a report shows about a run. Kept for the last run: each format asks for it."""
     info = run.info
     summaries = summarise(run)
     tasks = sorted(workloads(summaries), key=task_order)
@@ -176,11 +178,11 @@ def build(run: Run) -> Report:
         conditions=evidence.condition_rows(tables),
         budgets=_budgets(run, tables),
         failures=tuple(_failures(tables, summaries)),
-        host=tuple(_pairs(info.host)),
+        host=tuple(rows(info.host)),
         fingerprint=one_line(info.fingerprint, 80),
-        plan=tuple(_pairs(info.plan)),
+        plan=tuple(rows({k: v for k, v in info.plan.items() if k != "gate"})),
         engines=tuple(_engines(summaries)),
-        software=tuple(_pairs({**info.environment, "tokenizer": dict(info.tokenizer)})),
+        software=tuple(rows({**info.environment, "tokenizer": dict(info.tokenizer)})),
         artifacts=_artifacts(run, letters),
         command=one_line(shlex.join(info.command), 1000),
         scenario=lines(info.scenario_text, 100_000),
@@ -210,11 +212,8 @@ def _legend(tasks: Sequence[Workload], letters: Letters) -> tuple[str, ...]:
     found = []
     for (model, letter), cases in names.items():
         group = groups[model, letter]
-        first = next(
-            other
-            for (also, other), one in groups.items()
-            if also == model and one.weights == group.weights
-        )
+        alike = (n for (m, n), g in groups.items() if m == model and g.weights == group.weights)
+        first = next(alike)
         what = one_line(group.precision, 40) if group.precision else "unknown weights"
         if group.weights is not None and first != letter:
             what += f", the numbers of {first} stored otherwise"
@@ -323,7 +322,7 @@ def _artifacts(run: Run, letters: Letters) -> tuple[ArtifactLine, ...]:
             precision=one_line(facts.precision, 40),
             size=numbers.quantity(facts.bytes, "bytes"),
             sha256=one_line(facts.sha256, 80),
-            provenance=tuple(_pairs(facts.provenance)),
+            provenance=tuple(rows(facts.provenance)),
         )
         for facts in sorted(run.info.artifacts, key=lambda f: (f.model, f.artifact))
     )
@@ -331,20 +330,8 @@ def _artifacts(run: Run, letters: Letters) -> tuple[ArtifactLine, ...]:
 
 def _caveats(run: Run) -> tuple[str, ...]:
     found = [one_line(caveat, 300) for caveat in run.caveats]
+    if "gate" in run.info.plan:
+        found.append("this run is a gate: its verdict is in gate.html, here its arms are described")
     if run.missing:
         found.append(f"{len(run.missing)} planned trials have not run: the run is not complete")
     return tuple(found)
-
-
-def _pairs(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A nested mapping as flat (name, text) rows, bounded in number by what a run holds."""
-    for key, value in data.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _pairs(value, f"{name}.")
-        elif isinstance(value, list | tuple):
-            yield one_line(name, 80), one_line(", ".join(map(str, value)), 400)
-        elif str(key).endswith("_bytes") and isinstance(value, int | float):
-            yield one_line(name, 80), numbers.quantity(value, "bytes")
-        elif value is not None:
-            yield one_line(name, 80), one_line(value, 400)

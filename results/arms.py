@@ -17,14 +17,16 @@ def arm(case: Case) -> str:
 
 
 def variant(case: Case) -> str:
-    """The artifact, and the settings that are not the plain ones."""
+    """The artifact, the settings that are not the plain ones, and the role in a gate."""
     said = [f"{k}={v}" for k, v in case.settings.items() if k in _PLAIN and v != _PLAIN[k]]
     options = case.settings.get("options")
     if isinstance(options, Mapping):
         said += [f"{k}={v}" for k, v in options.items()]
-    return " ".join([case.artifact, *said])
+    role = [f"({case.arm})"] if case.arm else []
+    return " ".join([case.artifact, *said, *role])
 
 
 def key(case: Case) -> str:
     """The same for all cases of an arm, whatever they measure."""
-    return json.dumps([case.model, case.backend, case.artifact, case.settings], sort_keys=True)
+    told = [case.model, case.backend, case.artifact, case.settings, case.arm]
+    return json.dumps(told, sort_keys=True)

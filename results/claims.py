@@ -6,16 +6,24 @@ than 5 %, or counts other tokens than were sent, that is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from typing import TYPE_CHECKING
 
 from results import metrics
-from results.records import Sample
 from results.summary import CaseSummary
+
+if TYPE_CHECKING:
+    from results.samples import Floats
 
 #: How far a claimed time may be off.
 TOLERANCE = 0.05
+
+#: Name, unit and tolerance of what can be compared.
+_KINDS = (
+    ("prefill_ms", "ms", TOLERANCE),
+    ("decode_ms per token", "ms", TOLERANCE),
+    ("prefill_tokens", "tokens", 0.0),
+)
 
 
 @dataclass(frozen=True)
@@ -41,30 +49,39 @@ class ClaimCheck:
 
 def check(summary: CaseSummary) -> tuple[ClaimCheck, ...]:
     """All claims of a case that have something to be compared with."""
+    import numpy as np
+
+    from results import samples, timings
+
     reused = metrics.reuses_prefix(summary.case)
-    kinds: tuple[tuple[str, str, float, Callable[[Sample], tuple[float | None, float | None]]], ...] = (
-        ("prefill_ms", "ms", TOLERANCE, lambda s: (s.claims.get("prefill_ms"), metrics.ttft_ms(s))),
-        ("decode_ms per token", "ms", TOLERANCE, lambda s: (_decode_ms(s), metrics.tpot_ms(s))),
-        (
-            "prefill_tokens", "tokens", 0.0,
-            lambda s: (None if reused else s.claims.get("prefill_tokens"), float(s.prompt_tokens)),
-        ),
-    )  # fmt: skip
-    samples = [s for record in summary.evidence.ok for s in metrics.counted(record)]
-    found = []
-    for name, unit, tolerance, of in kinds:
-        pairs = [
-            (claimed, observed)
-            for claimed, observed in map(of, samples)
-            if claimed is not None and claimed > 0 and observed is not None
-        ]
-        if pairs:
-            claimed, observed = (median(values) for values in zip(*pairs, strict=True))
-            found.append(ClaimCheck(name, unit, claimed, observed, len(pairs), tolerance))
-    return tuple(found)
+    claimed: dict[str, list[Floats]] = {}
+    observed: dict[str, list[Floats]] = {}
+    for record in summary.evidence.ok:
+        found = samples.of(record)
+        # Only a claim is worth working out what there is to compare with.
+        if not found.claims:
+            continue
+        per_token = found.claimed("decode_ms") / _or_nan(found.claimed("decode_tokens"))
+        pairs = {
+            "prefill_ms": (found.claimed("prefill_ms"), timings.ttft_ms(found)),
+            "decode_ms per token": (per_token, timings.tpot_ms(found)),
+            "prefill_tokens": (found.claimed("prefill_tokens"), found.prompt_tokens.astype(float)),
+        }
+        for name, (said, seen) in pairs.items():
+            known = found.counted & (said > 0) & (seen == seen)
+            claimed.setdefault(name, []).append(said[known])
+            observed.setdefault(name, []).append(seen[known])
+    checks = []
+    for name, unit, tolerance in _KINDS:
+        said, seen = (np.concatenate(of.get(name) or [np.empty(0)]) for of in (claimed, observed))
+        if len(said) and not (reused and name == "prefill_tokens"):
+            medians = float(np.median(said)), float(np.median(seen))
+            checks.append(ClaimCheck(name, unit, *medians, len(said), tolerance))
+    return tuple(checks)
 
 
-def _decode_ms(sample: Sample) -> float | None:
-    """Claimed time per decoded token."""
-    total, tokens = sample.claims.get("decode_ms"), sample.claims.get("decode_tokens")
-    return total / tokens if total is not None and tokens else None
+def _or_nan(values: Floats) -> Floats:
+    """Zeros as NaN: nothing can be divided by them."""
+    import numpy as np
+
+    return np.where(values == 0, np.nan, values)

@@ -29,6 +29,8 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 #: A ratio whose whole interval lies within this factor of 1 makes no difference.
 EQUIVALENCE = 1.01
 
+GATED = "arms of a gate: blocks and looks need its own statistics, see gate.html"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -102,6 +104,8 @@ def _one(
     else:
         ratio = statistics.ratio(mine, theirs)
         verdict, why = _judge(ratio, metric)
+        if summary.case.arm and ratio is not None:
+            verdict, why = "inconclusive", GATED
         if empty := [s for s in (summary, base) if not s.values.get(metric.name)]:
             why = " and ".join(_without_value(s) for s in empty)
     return Comparison(

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from results import conditions
 from results.arms import arm
-from results.metrics import counted, reuses_prefix
-from results.summary import CaseSummary
+from results.metrics import reuses_prefix
+from results.summary import CaseSummary, Requests
+
+if TYPE_CHECKING:
+    from results.samples import Ints
 
 State = Literal["same", "differs", "unknown"]
 Severity = Literal["none", "refuses", "caveat", "unknown"]
@@ -61,44 +64,49 @@ def _unknown(item: str, detail: str) -> Item:
     return Item(item, "unknown", detail, "unknown")
 
 
-def _requests(summary: CaseSummary) -> dict[tuple[int, int], tuple[str, int, int]]:
-    """(prompt digest, prompt tokens, tokens received) of each request, by (repetition, index)."""
-    return {
-        (record.repetition, s.index): (s.prompt, s.prompt_tokens, len(s.token_ids))
-        for record in summary.evidence.ok
-        for s in counted(record)
-    }
+def _shared(one: CaseSummary, other: CaseSummary) -> tuple[Requests, Requests, Ints, Ints]:
+    """The requests of both, and where in each those stand that both answered."""
+    import numpy as np
+
+    mine, theirs = one.evidence.requests, other.evidence.requests
+    if np.array_equal(mine.place, theirs.place):
+        both = np.arange(len(mine.place))
+        return mine, theirs, both, both
+    _, here, there = np.intersect1d(mine.place, theirs.place, return_indices=True)
+    return mine, theirs, here, there
 
 
 def _prompt_ids(one: CaseSummary, other: CaseSummary) -> Item:
-    mine, theirs = _requests(one), _requests(other)
-    shared = sorted(mine.keys() & theirs.keys())
-    if not shared:
+    mine, theirs, here, there = _shared(one, other)
+    if not len(here):
         return _unknown("prompt_ids", "no request of one has a counterpart in the other")
-    wrong = [at for at in shared if mine[at][:2] != theirs[at][:2]]
+    unlike = mine.prompt[here] != theirs.prompt[there]
+    wrong = int((unlike | (mine.sent[here] != theirs.sent[there])).sum())
     if wrong:
         return _differs(
             "prompt_ids",
-            f"{name(one)} and {name(other)} were given different prompts in {len(wrong)} of "
-            f"{len(shared)} requests",
+            f"{name(one)} and {name(other)} were given different prompts in {wrong} of "
+            f"{len(here)} requests",
             "refuses",
         )
-    return _same("prompt_ids", f"the same ids in all {len(shared)} requests that both answered")
+    return _same("prompt_ids", f"the same ids in all {len(here)} requests that both answered")
 
 
 def _output_length(one: CaseSummary, other: CaseSummary) -> Item:
-    lengths = [{at: request[2] for at, request in _requests(s).items()} for s in (one, other)]
-    if not all(lengths):
+    import numpy as np
+
+    mine, theirs, here, there = _shared(one, other)
+    if not len(mine.place) or not len(theirs.place):
         return _unknown("output_length", "not both have a request that was answered")
-    shared = lengths[0].keys() & lengths[1].keys()
-    wrong = [at for at in shared if lengths[0][at] != lengths[1][at]]
-    if wrong or (not shared and set(lengths[0].values()) != set(lengths[1].values())):
-        spans = (_span(sorted(set(found.values()))) for found in lengths)
+    lengths = [[int(n) for n in np.unique(found.received)] for found in (mine, theirs)]
+    wrong = (mine.received[here] != theirs.received[there]).any()
+    if wrong or (not len(here) and lengths[0] != lengths[1]):
+        spans = (_span(found) for found in lengths)
         said = " and ".join(
             f"{name(s)} {span}" for s, span in zip((one, other), spans, strict=True)
         )
         return _differs("output_length", f"outputs of different length: {said} tokens", "refuses")
-    return _same("output_length", f"{_span(sorted(set(lengths[0].values())))} tokens, counted")
+    return _same("output_length", f"{_span(lengths[0])} tokens, counted")
 
 
 def _prefix(one: CaseSummary, other: CaseSummary) -> Item:
@@ -107,32 +115,27 @@ def _prefix(one: CaseSummary, other: CaseSummary) -> Item:
         return _differs("prefix_state", "one may reuse the prompt's prefix, one may not", "refuses")
     wrong, shares, silent = [], [], []
     for summary in (one, other):
-        claims = [
-            (sample.claims["prefill_tokens"], sample.prompt_tokens)
-            for record in summary.evidence.ok
-            for sample in counted(record)
-            if "prefill_tokens" in sample.claims
-        ]
+        said, sent = summary.evidence.prefills
         passed = {check.name: check.passed for check in summary.evidence.checks}
-        if not claims:
+        if not len(said):
             if reused[0] or passed.get("prefix_not_reused") is not True:
                 silent.append(name(summary))
             continue
-        bad = [(said, length) for said, length in claims if said != length]
-        if bad and not reused[0]:
-            count, length = bad[0]
-            wrong.append(f"{name(summary)} evaluated {count:.0f} of {length} prompt tokens")
-        shares.append(sum(said for said, _ in claims) / sum(length for _, length in claims))
+        bad = said != sent
+        if bad.any() and not reused[0]:
+            count, length = said[bad][0], sent[bad][0]
+            wrong.append(f"{name(summary)} evaluated {count:.0f} of {length:.0f} prompt tokens")
+        shares.append(float(said.sum() / max(sent.sum(), 1)))
     if wrong:
         return _differs("prefix_state", "; ".join(wrong), "refuses")
     if silent:
         whose = " and ".join(silent)
         return _unknown("prefix_state", f"nothing says how many prompt tokens {whose} evaluated")
     if reused[0] and abs(shares[0] - shares[1]) > 0.05:
-        said = (
+        evaluated = (
             f"{name(one)} evaluated {shares[0]:.0%} of its prompts, {name(other)} {shares[1]:.0%}"
         )
-        return _differs("prefix_state", said, "refuses")
+        return _differs("prefix_state", evaluated, "refuses")
     return _same("prefix_state", "reused alike" if reused[0] else "every prompt token evaluated")
 
 

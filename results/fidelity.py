@@ -146,7 +146,7 @@ def _model(
     wanted = read(record) if record else {}
     base = facts.get((name, held.artifact)) if held else None
     found = [
-        _arm(case, records.get(case.key), wanted, facts.get((name, case.artifact)), base, styles)
+        judged(case, records.get(case.key), wanted, facts.get((name, case.artifact)), base, styles)
         for case in cases.values()
         if case.measure == FIDELITY
     ]
@@ -158,7 +158,7 @@ def _model(
     )
 
 
-def _arm(
+def judged(
     case: Case,
     record: Record | None,
     wanted: Mapping[str, Observed],
@@ -166,6 +166,8 @@ def _arm(
     base: ArtifactFacts | None,
     styles: Mapping[str, str],
 ) -> ArmFidelity:
+    """One arm's record against what the reference's record holds (`wanted`, by item), whose
+    artifact is `base`."""
     seen = [one for one in (read(record) if record else {}).values() if one.item in wanted]
     good = [one for one in seen if one.trouble is None]
     bits = stored_bits(facts.precision) if facts else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results import memory, metrics, store
-from results.records import ArtifactFacts, Record, Sample
+from results.records import ArtifactFacts, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ def of(run: store.Run) -> pd.DataFrame:
     # otherwise hold a million references per column while it is being built.
     counts = [max(1, len(record.samples)) for record in run.records]
     trials: dict[str, list[Any]] = {name: [] for name in (*TRIAL_COLUMNS, *names)}
-    samples: dict[str, list[Any]] = {name: [] for name in SAMPLE_COLUMNS}
+    columns: dict[str, list[Any]] = {name: [] for name in SAMPLE_COLUMNS}
     for record in run.records:
         found = facts.get((record.case.model, record.case.artifact))
         for name, value in _trial(run.info.id, record, found).items():
@@ -72,13 +72,12 @@ def of(run: store.Run) -> pd.DataFrame:
         parameters = flat[record.case.key]
         for name in names:
             trials[name].append(parameters.get(name))
-        reused = metrics.reuses_prefix(record.case)
-        for sample in record.samples or (None,):
-            _sample(samples, sample, prompts, reused)
+        for name, values in _samples(record, prompts).items():
+            columns[name].extend(values)
 
     repeated = pd.DataFrame(trials)
     repeated = repeated.loc[repeated.index.repeat(counts)].reset_index(drop=True)
-    each = pd.DataFrame(samples)
+    each = pd.DataFrame(columns)
     for name in ("sample", "sent_tokens", "received_tokens"):
         each[name] = each[name].astype("Int64")
     each["warmup"] = each["warmup"].astype("boolean")
@@ -121,27 +120,29 @@ def _trial(run: str, record: Record, facts: ArtifactFacts | None) -> dict[str, A
     }
 
 
-def _sample(
-    columns: dict[str, list[Any]],
-    sample: Sample | None,
-    prompts: Mapping[str, list[int]],
-    reused: bool,
-) -> None:
-    if sample is None:
-        for values in columns.values():
-            values.append(None)
-        return
-    ttft = metrics.ttft_ms(sample)
-    columns["sample"].append(sample.index)
-    columns["warmup"].append(sample.warmup)
-    columns["prompt_digest"].append(sample.prompt)
-    columns["prompt_ids"].append(prompts.get(sample.prompt))
-    columns["output_ids"].append(list(sample.token_ids))
-    columns["sent_tokens"].append(sample.prompt_tokens)
-    columns["received_tokens"].append(len(sample.token_ids))
-    columns["ttft_ms"].append(None if reused else ttft)
-    columns["ttft_reused_prefix_ms"].append(ttft if reused else None)
-    columns["prefill_tok_s"].append(None if reused else metrics.prefill_tok_s(sample))
-    columns["tpot_ms"].append(metrics.tpot_ms(sample))
-    columns["decode_tok_s"].append(metrics.decode_tok_s(sample))
-    columns["e2e_ms"].append(metrics.e2e_ms(sample))
+def _samples(record: Record, prompts: Mapping[str, list[int]]) -> dict[str, list[Any]]:
+    """The sample columns of one record; a record without samples has one row of None."""
+    if not record.samples:
+        return {name: [None] for name in SAMPLE_COLUMNS}
+    from results import samples, timings
+
+    found = samples.of(record)
+    none = [None] * len(found)
+    reused = metrics.reuses_prefix(record.case)
+    ttft = timings.ttft_ms(found).tolist()
+    ids, ends = found.token_ids.tolist(), found.ends.tolist()
+    return {
+        "sample": found.indices.tolist(),
+        "warmup": found.warmup.tolist(),
+        "prompt_digest": found.prompt,
+        "prompt_ids": [prompts.get(digest) for digest in found.prompt],
+        "output_ids": [ids[a:b] for a, b in zip([0, *ends], ends, strict=False)],
+        "sent_tokens": found.prompt_tokens.tolist(),
+        "received_tokens": found.tokens.tolist(),
+        "ttft_ms": none if reused else ttft,
+        "ttft_reused_prefix_ms": ttft if reused else none,
+        "prefill_tok_s": none if reused else timings.prefill_tok_s(found).tolist(),
+        "tpot_ms": timings.tpot_ms(found).tolist(),
+        "decode_tok_s": timings.decode_tok_s(found).tolist(),
+        "e2e_ms": timings.e2e_ms(found).tolist(),
+    }

@@ -7,12 +7,13 @@ known, and is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from results.records import ArtifactFacts, Memory, MemoryPoint, Record
 
-#: A phase as (first, last) time stamp, both included.
-Window = tuple[int, int]
+if TYPE_CHECKING:
+    from results.samples import Ints
 
 
 def values(record: Record, facts: ArtifactFacts | None) -> dict[str, float | None]:
@@ -22,6 +23,7 @@ def values(record: Record, facts: ArtifactFacts | None) -> dict[str, float | Non
     peak = rss if pss is None else pss
     sized = facts is not None and facts.bytes > 0
     points = memory.points if memory else ()
+    phases = _peaks(record)
     share = memory.sampler_cpu_s / record.wall_s if memory and record.wall_s > 0 else None
     return {
         "peak_rss_bytes": rss,
@@ -29,9 +31,9 @@ def values(record: Record, facts: ArtifactFacts | None) -> dict[str, float | Non
         "peak_memory_to_model_size": (
             peak / facts.bytes if peak is not None and facts is not None and sized else None
         ),
-        "peak_load_pss_bytes": _peak_within(points, _loading(record)),
-        "peak_prefill_pss_bytes": _peak_within(points, _prefilling(record)),
-        "peak_decode_pss_bytes": _peak_within(points, _decoding(record)),
+        "peak_load_pss_bytes": phases.get("load"),
+        "peak_prefill_pss_bytes": phases.get("prefill"),
+        "peak_decode_pss_bytes": phases.get("decode"),
         "peak_anonymous_bytes": _largest(point.anonymous for point in points),
         "peak_file_backed_bytes": _largest(point.file_backed for point in points),
         "peak_swap_bytes": _largest(point.swap for point in points),
@@ -60,38 +62,48 @@ def at_pss_peak(memory: Memory | None) -> MemoryPoint | None:
     return max(known, key=lambda point: point.pss or 0, default=None)
 
 
-def _loading(record: Record) -> Iterator[Window]:
-    """From the engine's import until the first request, warm-ups included: the reading at the
-    end of opening the model is taken just after its span."""
-    start, end = record.span("import"), record.span("open")
+def _peaks(record: Record) -> dict[str, float | None]:
+    """The largest PSS while loading, prefilling and decoding."""
+    points = [p for p in record.memory.points if p.pss is not None] if record.memory else []
+    if not points:
+        return {}
+    import numpy as np
+
+    from results import samples
+
+    requests = samples.of(record)
+    at = np.array([point.at_ns for point in points])
+    pss = np.array([point.pss for point in points])
+
+    def largest(low: Ints, high: Ints) -> float | None:
+        """The largest reading from a `low` to its `high`, both included."""
+        order = np.argsort(low)
+        # Of all windows that began before a reading, one holds it if the last to end does.
+        ends = np.maximum.accumulate(high[order])
+        begun = np.searchsorted(low[order], at, side="right")
+        inside = (begun > 0) & (ends[begun - 1] >= at) if len(low) else np.zeros(len(at), bool)
+        return float(pss[inside].max()) if inside.any() else None
+
+    found = {}
+    start, end, closing = (record.span(name) for name in ("import", "open", "close"))
     if start and end:
-        first = min((s.submitted_ns for s in record.samples), default=end.end_ns)
-        yield start.start_ns, max(first, end.end_ns)
-
-
-def _prefilling(record: Record) -> Iterator[Window]:
-    for sample in record.samples:
-        if not sample.warmup and sample.token_ns:
-            yield sample.submitted_ns, sample.token_ns[0]
-
-
-def _decoding(record: Record) -> Iterator[Window]:
-    """From the first token until the next request, or until the model is closed: readings
-    between requests see what decoding left."""
-    closing = record.span("close")
-    submitted = sorted(s.submitted_ns for s in record.samples)
-    for sample in record.samples:
-        if not sample.warmup and sample.token_ns:
-            after = (at for at in submitted if at > sample.submitted_ns)
-            end = next(after, closing.start_ns if closing else sample.done_ns)
-            yield sample.token_ns[0], max(end, sample.done_ns)
-
-
-def _peak_within(points: Iterable[MemoryPoint], windows: Iterable[Window]) -> float | None:
-    phases = tuple(windows)
-    return _largest(
-        point.pss for point in points if any(low <= point.at_ns <= high for low, high in phases)
-    )
+        # Until the first request, warm-ups included: the reading at the end of opening the model
+        # is taken just after its span.
+        first = max(min(requests.submitted_ns.tolist(), default=end.end_ns), end.end_ns)
+        found["load"] = largest(np.array([start.start_ns]), np.array([first]))
+    timed = requests.counted & (requests.tokens > 0)
+    submitted, first_ns = requests.submitted_ns[timed], requests.first_ns[timed]
+    done = requests.done_ns[timed]
+    found["prefill"] = largest(submitted, first_ns)
+    # Decoding lasts until the next request, or until the model is closed: readings between
+    # requests see what it left.
+    begins = np.sort(requests.submitted_ns)
+    following = np.searchsorted(begins, submitted, side="right")
+    last = np.full(len(done), closing.start_ns) if closing else done.copy()
+    more = following < len(begins)
+    last[more] = begins[following[more]]
+    found["decode"] = largest(first_ns, np.maximum(last, done))
+    return found
 
 
 def _largest(found: Iterable[int | None]) -> float | None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from results import memory
 from results.records import ArtifactFacts, Case, Record, Sample
+
+if TYPE_CHECKING:
+    from results.samples import Floats, Samples
 
 Better = Literal["lower", "higher"]
 
@@ -214,37 +217,17 @@ def derive(record: Record, facts: ArtifactFacts | None = None) -> dict[str, floa
 
 
 def ttft_ms(sample: Sample) -> float | None:
-    """First token - submit, in ms; None where no token came or the clock did not move."""
-    if not sample.token_ns:
-        return None
-    elapsed = sample.token_ns[0] - sample.submitted_ns
-    return elapsed / 1e6 if elapsed > 0 else None
+    """First token - submit of one request, in ms; None where it has no such time (`timings`)."""
+    from results import timings
 
-
-def tpot_ms(sample: Sample) -> float | None:
-    """Mean time per token after the first, in ms; None below two tokens."""
-    if len(sample.token_ns) < 2:
-        return None
-    elapsed = sample.token_ns[-1] - sample.token_ns[0]
-    return elapsed / (len(sample.token_ns) - 1) / 1e6 if elapsed > 0 else None
+    return _only(timings.ttft_ms, sample)
 
 
 def decode_tok_s(sample: Sample) -> float | None:
-    """Tokens per second after the first; None below two tokens."""
-    tpot = tpot_ms(sample)
-    return None if tpot is None else 1e3 / tpot
+    """Tokens per second after the first of one request; None below two tokens (`timings`)."""
+    from results import timings
 
-
-def prefill_tok_s(sample: Sample) -> float | None:
-    """Prompt tokens per second until the first token came out."""
-    ttft = ttft_ms(sample)
-    return None if ttft is None else sample.prompt_tokens / ttft * 1e3
-
-
-def e2e_ms(sample: Sample) -> float | None:
-    """Done - submit, in ms."""
-    elapsed = sample.done_ns - sample.submitted_ns
-    return elapsed / 1e6 if elapsed > 0 else None
+    return _only(timings.decode_tok_s, sample)
 
 
 def span_values(record: Record) -> dict[str, float | None]:
@@ -272,36 +255,50 @@ def _load(record: Record) -> dict[str, float | None]:
 
 
 def _generate(record: Record) -> dict[str, float | None]:
-    samples = counted(record)
-    first = _median(samples, ttft_ms)
-    gaps = [
-        (after - before) / 1e6
-        for s in samples
-        for before, after in zip(s.token_ns, s.token_ns[1:], strict=False)
-    ]
-    p50, p95, p99 = _percentiles(gaps, (50, 95, 99))
+    from results import samples, timings
+
+    found = samples.of(record)
+    first = _median(timings.ttft_ms(found), found)
+    p50, p95, p99 = _percentiles(found.gaps_ns() / 1e6, (50, 95, 99))
     return {
         "ttft_ms": first,
         "ttft_reused_prefix_ms": first,
-        "prefill_tok_s": _median(samples, prefill_tok_s),
-        "decode_tok_s": _median(samples, decode_tok_s),
-        "tpot_ms": _median(samples, tpot_ms),
+        "prefill_tok_s": _median(timings.prefill_tok_s(found), found),
+        "decode_tok_s": _median(timings.decode_tok_s(found), found),
+        "tpot_ms": _median(timings.tpot_ms(found), found),
         "itl_ms": p50,
         "itl_p95_ms": p95,
         "itl_p99_ms": p99,
-        "e2e_ms": _median(samples, e2e_ms),
-        "output_tokens": _median(samples, lambda s: float(len(s.token_ids))),
+        "e2e_ms": _median(timings.e2e_ms(found), found),
+        "output_tokens": _median(found.tokens.astype(float), found),
     }
 
 
-def _median(samples: Sequence[Sample], of: Callable[[Sample], float | None]) -> float | None:
-    values = [value for s in samples if (value := of(s)) is not None]
-    return statistics.median(values) if values else None
+def _median(values: Floats, of: Samples) -> float | None:
+    """Over the requests that count and have a value."""
+    known = values[of.counted & (values == values)].tolist()
+    return statistics.median(known) if known else None
 
 
-def _percentiles(values: list[float], ranks: Sequence[int]) -> list[float | None]:
-    if not values:
+def _percentiles(values: Floats, ranks: Sequence[int]) -> list[float | None]:
+    """What `numpy.percentile(values, ranks, method=PERCENTILE_METHOD)` gives, ten times as fast: a
+    run has as many calls as trials."""
+    ordered = sorted(values.tolist())
+    if not ordered:
         return [None] * len(ranks)
-    import numpy as np
+    found: list[float | None] = []
+    for rank in ranks:
+        at = (len(ordered) - 1) * (rank / 100)
+        lower = ordered[int(at)]
+        upper, share = ordered[min(int(at) + 1, len(ordered) - 1)], at - int(at)
+        # From the nearer end, as numpy does: the last digit is the same.
+        step = upper - lower
+        found.append(lower + step * share if share < 0.5 else upper - step * (1 - share))
+    return found
 
-    return [float(p) for p in np.percentile(values, ranks, method=PERCENTILE_METHOD)]
+
+def _only(of: Callable[[Samples], Floats], sample: Sample) -> float | None:
+    from results.samples import Samples
+
+    (value,) = of(Samples((sample,))).tolist()
+    return value if value == value else None

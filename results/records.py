@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 SCHEMA = 1
@@ -29,7 +30,8 @@ class Case:
     `parameters` are the task, the same for all cases that may be compared: prompt_tokens,
     output_tokens, context, threads; for `load` page_cache; for `generate` reuse_prefix and
     sampling (a mapping of all sampling parameters). `settings` are how this engine is run: device,
-    mmap, mlock, options (the engine's own), python (another interpreter).
+    mmap, mlock, options (the engine's own), python (another interpreter). `arm` is `base` or
+    `candidate` in a gate, else empty.
     """
 
     model: str
@@ -38,11 +40,13 @@ class Case:
     measure: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    arm: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Stable short digest: the same case has the same key in every run."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        said = {name: value for name, value in asdict(self).items() if name != "arm" or value}
+        canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
@@ -211,6 +215,7 @@ class Record:
     unreadable), `vocabulary` (of the chat-template reference: `bos` and `eos` as text or None,
     `special` as a mapping from text to id, `tokenizer` saying which one made the ids). `checks` are
     filled by the `audit` measure only, `renderings` by `templates`, `scores` by `harm`.
+    `samples` are a tuple, or the columns that equal it (`results.samples`) in a record that was read.
     `observations` are plain JSON that the module of a measure reads (`fidelity`, `quality`,
     `sampling`); a worker sent them, so their reader checks them.
     """
@@ -229,7 +234,7 @@ class Record:
     log_tail: str = ""
     engine: Engine | None = None
     spans: tuple[Span, ...] = ()
-    samples: tuple[Sample, ...] = ()
+    samples: Sequence[Sample] = ()
     memory: Memory | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()

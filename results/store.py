@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,14 +32,18 @@ from results.records import Prompt, Record, RunInfo
 
 T = TypeVar("T")
 
+#: A run folder may come from anybody. The longest lines hold what `fidelity` and `quality` observed.
+MAX_LINE = 128 * 1024 * 1024
+MAX_DESCRIPTION = 256 * 1024 * 1024
+
 
 class StoreError(Exception):
     """A run folder cannot be read. The message names the file and the line."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """A run folder, read. `records` has at most one record per trial, in order of writing."""
+    """A run folder, read; equal to itself only. `records` has at most one record per trial, in order of writing."""
 
     path: Path
     info: RunInfo
@@ -102,6 +106,16 @@ class Store:
         """Write and fsync one record."""
         self._append("records.jsonl", to_json(record))
 
+    def strike(self, kept: Container[str]) -> None:
+        """Plan only these trials from now on: a gate has seen enough. run.json is replaced whole."""
+        path = self.path / "run.json"
+        info = run_from_json(path.read_text(encoding="utf-8"))
+        info = replace(info, trials=tuple(t for t in info.trials if t.id in kept))
+        fresh = path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        _write(fresh, json.dumps(json.loads(to_json(info)), indent=1) + "\n")
+        fresh.replace(path)
+
     def log(self, trial: str) -> Path:
         return self.path / "logs" / f"{trial}.log"
 
@@ -118,49 +132,77 @@ class Store:
 def read(path: Path | str) -> Run:
     """Read a run folder. Raises StoreError naming file and line."""
     path = Path(path)
-    described = path / "run.json"
-    if not described.is_file():
-        raise StoreError(f"{path} is not a run folder: it has no run.json")
-    try:
-        info = run_from_json(described.read_text(encoding="utf-8"))
-    except (MalformedRecord, UnicodeDecodeError) as error:
-        raise StoreError(f"{described}: {error}") from error
+    info = _described(path / "run.json")
     caveats: list[str] = []
-    records = _lines(path / "records.jsonl", record_from_json, caveats)
-    prompts = _lines(path / "prompts.jsonl", prompt_from_json, caveats)
+    planned = {trial.id: trial.case for trial in info.trials}
     unique: dict[str, Record] = {}
-    planned = {trial.id for trial in info.trials}
-    for record in records:
+    for record in _lines(path / "records.jsonl", record_from_json, caveats):
         if record.trial not in planned:
             caveats.append(f"records.jsonl holds {record.trial}, which run.json never planned")
+        elif record.case != planned[record.trial]:
+            caveats.append(
+                f"records.jsonl holds {record.trial} with another case than run.json planned; "
+                "it was left out"
+            )
         elif record.trial in unique:
             caveats.append(f"records.jsonl holds {record.trial} twice; the first one counts")
         else:
-            unique[record.trial] = record
-    return Run(path, info, tuple(unique.values()), tuple(prompts), tuple(caveats))
+            # The planned case is one object for all its trials.
+            unique[record.trial] = replace(record, case=planned[record.trial])
+    prompts = tuple(_lines(path / "prompts.jsonl", prompt_from_json, caveats))
+    return Run(path, info, tuple(unique.values()), prompts, tuple(caveats))
 
 
-def _lines(path: Path, parse: Callable[[str], T], caveats: list[str]) -> list[T]:
+def _described(path: Path) -> RunInfo:
+    """What run.json says."""
+    if not path.is_file():
+        raise StoreError(f"{path.parent} is not a run folder: it has no run.json")
+    try:
+        size = path.stat().st_size
+        if size > MAX_DESCRIPTION:
+            raise StoreError(f"{path}: {size:,} bytes, at most {MAX_DESCRIPTION:,} are read")
+        return run_from_json(path.read_bytes())
+    except MalformedRecord as error:
+        cause = error.__cause__
+        line = f":{cause.lineno}" if isinstance(cause, json.JSONDecodeError) else ""
+        raise StoreError(f"{path}{line}: {error}") from error
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
+def _lines(path: Path, parse: Callable[[bytes], T], caveats: list[str]) -> Iterator[T]:
+    """Each line of the file, read. Never holds more than one line: a file may be long."""
     if not path.exists():
         caveats.append(f"{path.name} is missing")
-        return []
-    lines = path.read_bytes().split(b"\n")
-    complete, rest = lines[:-1], lines[-1]
-    parsed: list[T] = []
-    for number, line in enumerate(complete, start=1):
-        try:
-            parsed.append(parse(line.decode("utf-8")))
-        except (MalformedRecord, UnicodeDecodeError) as error:
-            if number == len(complete) and not rest:
-                caveats.append(f"{path.name}:{number} is damaged and was left out: {error}")
-            else:
-                raise StoreError(f"{path}:{number}: {error}") from error
-    if rest:
-        caveats.append(f"{path.name} ends in an unfinished line, which was left out")
-    return parsed
+        return
+    damaged: MalformedRecord | None = None
+    number = 0
+    try:
+        if not path.is_file():
+            raise StoreError(f"{path}: it is not a file")
+        with path.open("rb", buffering=2**20) as file:
+            while line := file.readline(MAX_LINE + 1):
+                if damaged:
+                    raise StoreError(f"{path}:{number}: {damaged}") from damaged
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise StoreError(f"{path}:{number}: the line is longer than {MAX_LINE:,} bytes")
+                if not line.endswith(b"\n"):
+                    caveats.append(f"{path.name} ends in an unfinished line, which was left out")
+                    return
+                try:
+                    parsed = parse(line)
+                except MalformedRecord as error:
+                    damaged = error
+                else:
+                    yield parsed
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    if damaged:
+        caveats.append(f"{path.name}:{number} is damaged and was left out: {damaged}")
 
 
-def _attempt(line: str) -> tuple[str, int]:
+def _attempt(line: bytes) -> tuple[str, int]:
     try:
         data = json.loads(line)
         return str(data["trial"]), int(data["attempt"])

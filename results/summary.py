@@ -10,12 +10,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from results import arms, metrics
 from results.records import ArtifactFacts, Budget, Case, Check, Engine, Record, Status
 from results.statistics import Estimate, estimate
 from results.store import Run
+
+if TYPE_CHECKING:
+    from results.samples import Floats, Ints, Objects
 
 Verdict = Literal["met", "missed", "unknown"]
 
@@ -77,6 +81,17 @@ class BudgetVerdict:
     verdict: Verdict
 
 
+@dataclass(frozen=True, eq=False)
+class Requests:
+    """One value per request, by place (repetition and index as one number): the digest of its
+    prompt, the tokens of that, and how many came back."""
+
+    place: Ints
+    prompt: Objects
+    sent: Ints
+    received: Ints
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a case's numbers rest on: its records, the audits of its arm, and where it ran.
@@ -88,7 +103,7 @@ class Evidence:
     audits: tuple[Record, ...] = ()
     fingerprint: str = ""
 
-    @property
+    @cached_property
     def ok(self) -> tuple[Record, ...]:
         return tuple(record for record in self.records if record.status == "ok")
 
@@ -103,6 +118,46 @@ class Evidence:
             if worth[check.passed] < worth[kept.passed]:
                 found[check.name] = check
         return tuple(found.values())
+
+    @cached_property
+    def requests(self) -> Requests:
+        """What each request that counts was asked and gave, over all trials."""
+        import numpy as np
+
+        from results import samples
+
+        nothing = np.empty(0, np.int64)
+        places, sent, received = [nothing], [nothing], [nothing]
+        prompts: list[str] = []
+        for record in self.ok:
+            columns, counted = samples.of(record), samples.of(record).counted
+            places.append((np.int64(record.repetition) << 32) + columns.indices[counted])
+            sent.append(columns.prompt_tokens[counted])
+            received.append(columns.tokens[counted])
+            prompts += [p for p, counts in zip(columns.prompt, counted, strict=True) if counts]
+        place = np.concatenate(places)
+        order = np.argsort(place)
+        return Requests(
+            place[order],
+            np.array(prompts, dtype=object)[order],
+            np.concatenate(sent)[order],
+            np.concatenate(received)[order],
+        )
+
+    @cached_property
+    def prefills(self) -> tuple[Floats, Floats]:
+        """Of each request that counts and says so: prompt tokens evaluated, and how many it had."""
+        import numpy as np
+
+        from results import samples
+
+        said, sent = [np.empty(0)], [np.empty(0)]
+        for columns in map(samples.of, self.ok):
+            claimed = columns.claimed("prefill_tokens")
+            told = columns.counted & (claimed == claimed)
+            said.append(claimed[told])
+            sent.append(columns.prompt_tokens[told].astype(float))
+        return np.concatenate(said), np.concatenate(sent)
 
     @property
     def failed_checks(self) -> tuple[Check, ...]:

@@ -1,4 +1,4 @@
-"""One job in one process: probe an engine, tokenize with it, or run a trial."""
+"""One job in one process: probe an engine, tokenize with it, run a trial, or conformance."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ def main(job: Mapping[str, Any], descriptor: int, started_ns: int) -> None:
 def _work(job: Mapping[str, Any], channel: Channel) -> None:
     if job.get("cpus"):
         os.sched_setaffinity(0, job["cpus"])  # before the engine makes threads
+    if job["job"] == "conform":
+        from harness.worker import conformance
+
+        conformance.run(job, channel)
+        return
     started = perf_counter_ns()
     backend = _adapter(job["backend"])
     availability = backend.probe()
@@ -89,6 +94,8 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
             finally:
                 channel.send("span", name=job["measure"], start_ns=began, end_ns=perf_counter_ns())
                 busy = threads.busy(used, threads.cpu_by_thread())
+                if "work_in_process" in getattr(backend, "gaps", {}):
+                    busy = None  # the threads that worked are another process's
                 child_cpu_s = sum(cpu for cpu, _ in threads.children().values())
                 channel.send(
                     "conditions", conditions={"busy_threads": busy, "child_cpu_s": child_cpu_s}

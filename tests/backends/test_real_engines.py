@@ -88,10 +88,11 @@ def test_length_is_forced_past_the_end_of_sequence_which_is_not_forbidden(
 
 
 def test_stop_ids_end_it_and_are_yielded(engine: Any, chat: Request) -> None:
-    free = ids(engine, replace(chat, force_length=False))
-    stopped = replace(chat, force_length=False, stop_ids=frozenset({free[2]}))
+    request = replace(chat, max_tokens=5)
+    free = ids(engine, replace(request, force_length=False))
+    stopped = replace(request, force_length=False, stop_ids=frozenset({free[2]}))
     assert ids(engine, stopped) == free[: free.index(free[2]) + 1]
-    assert len(ids(engine, replace(stopped, force_length=True))) == chat.max_tokens
+    assert len(ids(engine, replace(stopped, force_length=True))) == request.max_tokens
 
 
 def test_tokens_come_one_by_one_when_asked_for(engine: Any, chat: Request) -> None:
@@ -105,13 +106,14 @@ def test_tokens_come_one_by_one_when_asked_for(engine: Any, chat: Request) -> No
 
 
 def test_closing_the_iterator_cancels_and_leaves_no_trace(engine: Any, chat: Request) -> None:
-    whole = ids(engine, chat)
-    tokens = engine.generate(chat)
+    request = replace(chat, max_tokens=6)
+    whole = ids(engine, request)
+    tokens = engine.generate(request)
     assert [next(tokens).id for _ in range(3)] == whole[:3]
     tokens.close()
     with pytest.raises(StopIteration):
         next(tokens)
-    assert ids(engine, chat) == whole
+    assert ids(engine, request) == whole
 
 
 def test_a_split_character_arrives_whole(engine: Any) -> None:
@@ -133,14 +135,14 @@ def test_half_a_character_at_the_end_is_replaced(engine: Any) -> None:
 
 
 def test_the_seed_decides(engine: Any, chat: Request) -> None:
-    request = replace(chat, max_tokens=12)
+    request = replace(chat, max_tokens=6)
     runs = [ids(engine, request, temperature=1.5, seed=seed) for seed in (7, 7, 8, 9)]
     assert runs[0] == runs[1]
     assert len({tuple(run) for run in runs}) == 3
 
 
 def test_sampling_parameters_are_honoured(engine: Any, chat: Request) -> None:
-    request = replace(chat, max_tokens=12)
+    request = replace(chat, max_tokens=6)
     greedy = ids(engine, request)
     hot = {"temperature": 1.5, "seed": 7}
     assert ids(engine, request) == greedy
@@ -171,7 +173,7 @@ def test_the_repetition_penalty_sees_the_prompt(engine: Any) -> None:
 
 
 def test_min_p_is_honoured_or_refused(engine: Any, chat: Request) -> None:
-    request = replace(chat, max_tokens=12)
+    request = replace(chat, max_tokens=6)
     sampling = Sampling(temperature=1.5, seed=7, min_p=0.9999)
     if engine.name == "onnx":
         with pytest.raises(Unsupported, match="min_p"):
@@ -259,11 +261,11 @@ def test_a_bad_model_names_its_path(adapter: Callable[[], Any], tmp_path: Path) 
     ids=["extra", "device", "context"],
 )
 def test_options_it_cannot_honour_are_refused(
-    adapter: Callable[[], Any], change: dict[str, Any], artifact_for: Callable[[str], Artifact]
+    adapter: Callable[[], Any], change: dict[str, Any], tiny_for: Callable[[str], Artifact]
 ) -> None:
     backend = adapter()
     with pytest.raises(Unsupported):
-        backend.load(artifact_for(*backend.formats), replace(OPTIONS, **change))
+        backend.load(tiny_for(*backend.formats), replace(OPTIONS, **change))
     backend.close()
 
 
@@ -313,12 +315,12 @@ def test_the_threads_asked_for_do_the_work(
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_it_loads_again_after_close(
-    adapter: Callable[[], Any], artifact_for: Callable[[str], Artifact]
+    adapter: Callable[[], Any], tiny_for: Callable[[str], Artifact]
 ) -> None:
     backend = adapter()
     runs = []
     for _ in range(2):
-        backend.load(artifact_for(*backend.formats), OPTIONS)
+        backend.load(tiny_for(*backend.formats), OPTIONS)
         runs.append(ids(backend, Request((5, 6, 7), 3)))
         left = backend.generate(Request((5, 6, 7), 3))
         next(left)
@@ -349,13 +351,14 @@ def test_template_variables_are_taken_or_refused(engine: Any) -> None:
 
 def test_logits_are_those_that_the_next_token_is_taken_from(engine: Any, chat: Request) -> None:
     assert isinstance(engine, Scores)
-    made = ids(engine, chat)
+    request = replace(chat, max_tokens=8)
+    made = ids(engine, request)
     rows = engine.logits([*chat.prompt_ids, *made[:-1]])
     assert rows.dtype.name == "float32" and rows.shape[0] == len(chat.prompt_ids) + len(made) - 1
     wanted = rows[len(chat.prompt_ids) - 1 :]
     best = wanted.argmax(axis=1)
     gaps = [row.max() - row[token] for row, token in zip(wanted, made, strict=True)]
     assert max(gaps) < 0.1, (best, made)
-    assert ids(engine, chat) == made
+    assert ids(engine, request) == made
     with pytest.raises(GenerationFailed, match="outside the vocabulary"):
         engine.logits([1, 10**6, 2])

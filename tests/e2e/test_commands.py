@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import results
+from harness import plan, registry, scenario
 from results import store
 
 TWO = """\
@@ -22,32 +25,55 @@ plan: {trials: 3, requests: 2, seed: 5, audit: false}
 """
 
 
-def test_backends_lists_adapters_of_other_packages_and_what_to_do(workplace) -> None:
-    result = workplace.bakeoff("backends")
+@pytest.fixture(scope="module")
+def two(make):
+    """A workplace with a finished run of the fake engine's cases of `TWO`, in `out`."""
+
+    def work(workplace) -> None:
+        path = workplace.write(TWO)
+        done = workplace.bakeoff("run", path, "--backend", "fake", "--out", "out")
+        assert done.returncode == 0, done.stderr
+
+    return make(work)
+
+
+@pytest.fixture(scope="module")
+def backends() -> tuple[str, list[str]]:
+    """What `bakeoff backends` prints, and the engines that it has imported itself."""
+    program = (
+        "import sys; sys.argv = ['bakeoff', 'backends']\n"
+        "from harness.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: assert ended.code == 0\n"
+        "names = 'torch transformers llama_cpp onnxruntime_genai bakeoff_fake'.split()\n"
+        "print([m for m in names if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
-    text = " ".join(result.stdout.split())
+    shown, _, imported = result.stdout.rstrip("\n").rpartition("\n")
+    return shown, json.loads(imported.replace("'", '"'))
+
+
+def test_backends_lists_adapters_of_other_packages_and_what_to_do(backends) -> None:
+    shown, _ = backends
+    text = " ".join(shown.split())
     assert "fake 1.2.3 reads fake bakeoff-fake 1.2.3" in text
     assert "fake-missing can't run: the package no-such-engine is not installed" in text
     assert "→ pip install no-such-engine" in text
     assert "fake-broken can't run: the adapter could not be loaded: ModuleNotFoundError" in text
     for name in ("llamacpp", "onnx", "transformers"):
         assert f"{name} " in text
-    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_backends_imports_no_engine_and_no_adapter_into_the_parent(workplace) -> None:
-    program = (
-        "import sys; sys.argv = ['bakeoff', 'backends']\n"
-        "from harness.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "names = 'torch transformers llama_cpp onnxruntime_genai bakeoff_fake'.split()\n"
-        "print([m for m in names if m in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.splitlines()[-1] == "[]"
+def test_backends_imports_no_engine_and_no_adapter_into_the_parent(backends) -> None:
+    assert backends[1] == []
 
 
 def test_the_plan_tells_what_is_skipped_and_why(workplace) -> None:
@@ -59,31 +85,35 @@ def test_the_plan_tells_what_is_skipped_and_why(workplace) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_trials_are_interleaved_in_a_drawn_and_logged_order(workplace) -> None:
-    path = workplace.write(TWO)
+def test_trials_are_interleaved_in_a_drawn_and_logged_order(two) -> None:
+    workplace = two.again()
+    path = workplace.folder / "scenario.yaml"
     orders = []
-    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+    for seed in (5, 6):
         path.write_text(TWO.replace("seed: 5", f"seed: {seed}"))
-        assert workplace.bakeoff("run", path, "--backend", "fake", "--out", name).returncode == 0
-        run = store.read(workplace.folder / name)
-        assert run.info.seed == seed
-        assert [r.trial for r in run.records] == [t.id for t in run.info.trials]
-        orders.append([t.id for t in run.info.trials])
-    assert orders[0] == orders[1] != orders[2]
+        planned = plan.make(
+            scenario.load(path, lambda: list(registry.adapters())), plan.Overrides(("fake",))
+        )
+        orders.append([trial.id for trial in planned.trials])
+    run = store.read(workplace.folder / "out")
+    assert run.info.seed == 5
+    drawn = [trial.id for trial in run.info.trials]
+    assert [record.trial for record in run.records] == drawn
+    assert orders[0] == drawn != orders[1]
+    assert set(orders[0]) == set(orders[1])
     # Each round holds every case once: drift hits all cases alike.
     for start in (0, 3, 6):
-        assert len({name.rsplit("-", 1)[0] for name in orders[0][start : start + 3]}) == 3
-    assert len({tuple(n.rsplit("-", 1)[0] for n in orders[0][s : s + 3]) for s in (0, 3, 6)}) > 1
+        assert len({name.rsplit("-", 1)[0] for name in drawn[start : start + 3]}) == 3
+    assert len({tuple(n.rsplit("-", 1)[0] for n in drawn[s : s + 3]) for s in (0, 3, 6)}) > 1
 
 
-def test_no_prompt_is_repeated_within_a_trial(workplace) -> None:
-    assert workplace.bakeoff("run", workplace.write(TWO), "--out", "out").returncode == 3
-    run = store.read(workplace.folder / "out")
-    generated = [r for r in run.records if r.status == "ok" and r.case.measure == "generate"]
+def test_no_prompt_is_repeated_within_a_trial(two) -> None:
+    out = two.again().folder / "out"
+    generated = [r for r in store.read(out).records if r.case.measure == "generate"]
     assert len(generated) == 6
     for record in generated:
         assert len({s.prompt for s in record.samples}) == len(record.samples) == 3
-    frame = results.load(workplace.folder / "out")
+    frame = results.load(out)
     sent = frame[frame["sample"].notna()]
     assert (sent["prompt_ids"].map(len) == sent["prompt_tokens"]).all()
 
@@ -95,14 +125,14 @@ def test_overrides_reach_the_run_and_its_record(workplace) -> None:
     run = store.read(workplace.folder / "out")
     assert len(run.records) == 3
     assert {r.case.backend for r in run.records} == {"fake"}
-    unknown = workplace.bakeoff("run", path, "-b", "fakee")
+    unknown = workplace.here("run", path, "-b", "fakee")
     assert unknown.returncode == 2
     assert "unknown backend 'fakee', did you mean 'fake'?" in unknown.stderr
 
 
 def test_every_arm_is_audited_once(workplace) -> None:
     path = workplace.write(TWO.replace(", audit: false", ""))
-    assert workplace.bakeoff("run", path, "-b", "fake", "--out", "out").returncode == 0
+    assert workplace.here("run", path, "-b", "fake", "--out", "out").returncode == 0
     run = store.read(workplace.folder / "out")
     audits = [record for record in run.records if record.case.measure == "audit"]
     assert len(audits) == 1
@@ -118,7 +148,7 @@ def test_a_reused_prefix_is_another_task_with_another_metric(workplace) -> None:
         "  - generate: {prompt_tokens: 400, output_tokens: 2, reuse_prefix: true}\n"
         "plan: {trials: 1, warmup: 1, requests: 3, audit: false}\n"
     )
-    assert workplace.bakeoff("run", path, "--out", "out").returncode == 0
+    assert workplace.here("run", path, "--out", "out").returncode == 0
     frame = results.load(workplace.folder / "out").query("not warmup")
     fresh, reused = frame[~frame["reuse_prefix"]], frame[frame["reuse_prefix"]]
     assert fresh["ttft_ms"].notna().all()
@@ -143,7 +173,7 @@ def test_the_page_cache_is_dropped_or_filled_and_looked_at(workplace) -> None:
         "name: cache\nmodels: [tiny]\nbackends: [fake]\nmeasures:\n"
         "  - load: {page_cache: [cold, warm]}\nplan: {trials: 1, audit: false}\n"
     )
-    assert workplace.bakeoff("run", path, "--out", "out").returncode == 0
+    assert workplace.here("run", path, "--out", "out").returncode == 0
     for record in store.read(workplace.folder / "out").records:
         cache = record.conditions["page_cache"]
         assert cache["asked"] == record.case.parameters["page_cache"]
@@ -151,11 +181,8 @@ def test_the_page_cache_is_dropped_or_filled_and_looked_at(workplace) -> None:
         assert cache["resident_after"] > 0.95
 
 
-def test_what_others_did_and_what_the_worker_used_is_recorded(workplace) -> None:
-    assert (
-        workplace.bakeoff("run", workplace.write(TWO), "-b", "fake", "--out", "out").returncode == 0
-    )
-    for record in store.read(workplace.folder / "out").records:
+def test_what_others_did_and_what_the_worker_used_is_recorded(two) -> None:
+    for record in store.read(two.again().folder / "out").records:
         assert record.conditions["disturbance"]["foreign_cpu_s"] >= 0
         assert record.conditions["busy_threads"] == 1
         assert record.conditions["affinity"]
@@ -165,24 +192,27 @@ def test_what_others_did_and_what_the_worker_used_is_recorded(workplace) -> None
 def test_workers_run_on_the_cpus_that_the_plan_names(workplace) -> None:
     cpu = max(os.sched_getaffinity(0))
     path = workplace.write(TWO.replace("seed: 5", f"seed: 5, cpus: [{cpu}], threads: 1"))
-    assert workplace.bakeoff("run", path, "-b", "fake", "--out", "out").returncode == 0
+    arguments = ("-b", "fake", "--trials", "1", "--out", "out")
+    assert workplace.here("run", path, *arguments).returncode == 0
     for record in store.read(workplace.folder / "out").records:
         assert record.conditions["affinity"] == [cpu]
-    path.write_text(TWO.replace("seed: 5", "cpus: [0, 9999]"))
-    refused = workplace.bakeoff("plan", path)
+    path.write_text(TWO.replace("seed: 5", f"cpus: [{cpu}, 9999]"))
+    refused = workplace.here("plan", path)
     assert refused.returncode == 2
     assert "plan.cpus.1: CPU 9999 is not usable here" in refused.stderr
 
 
 def test_an_engines_chatter_goes_to_the_log(workplace) -> None:
     path = workplace.write(TWO.replace("[fake, fake-missing]", "[fake: {options: {chatter: 1}}]"))
-    assert workplace.bakeoff("run", path, "--out", "out").returncode == 0
-    for log in (workplace.folder / "out" / "logs").iterdir():
+    assert workplace.here("run", path, "--trials", "1", "--out", "out").returncode == 0
+    logs = list((workplace.folder / "out" / "logs").iterdir())
+    assert len(logs) == 3
+    for log in logs:
         assert "chatter on stdout" in log.read_text()
 
 
-def test_a_run_can_be_reported_again_in_every_format(workplace) -> None:
-    assert workplace.bakeoff("run", workplace.write(TWO), "--out", "out").returncode == 3
+def test_a_run_can_be_reported_again_in_every_format(two) -> None:
+    workplace = two.again()
     for name in ("report.html", "report.csv", "report.md"):
         (workplace.folder / "out" / name).unlink()
     result = workplace.bakeoff("report", "out", "--format", "html,csv,md,samples")
@@ -190,7 +220,7 @@ def test_a_run_can_be_reported_again_in_every_format(workplace) -> None:
     for name in ("report.html", "report.csv", "report.md", "samples.csv"):
         assert (workplace.folder / "out" / name).stat().st_size > 0
         assert f"out/{name}" in result.stdout
-    assert workplace.bakeoff("report", "out", "--format", "pdf").returncode == 2
+    assert workplace.here("report", "out", "--format", "pdf").returncode == 2
 
 
 def test_the_time_limit_of_a_run_leaves_it_resumable(workplace) -> None:
@@ -243,7 +273,7 @@ def test_every_shipped_scenario_is_valid() -> None:
 
     names = sorted(path.stem for path in Path(SCENARIOS).glob("*.yaml"))
     assert names == [
-        "fidelity", "latency", "load", "memory", "quality", "quickstart", "sampling", "smoke",
+        "fidelity", "gate", "latency", "load", "memory", "quality", "quickstart", "sampling", "smoke",
         "templates", "throughput",
     ]  # fmt: skip
     for name in names:

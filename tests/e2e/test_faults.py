@@ -138,7 +138,7 @@ def test_an_interrupted_run_is_valid_and_goes_on(workplace, how: signal.Signals)
     assert process.wait(timeout=30) == 130
     before = store.read(workplace.folder / "out")
     assert 2 <= len(before.records) < 6
-    result = workplace.bakeoff("run", "--resume", "out")
+    result = workplace.here("run", "--resume", "out")
     assert result.returncode == 0, result.stderr
     after = store.read(workplace.folder / "out")
     assert len(after.records) == 6

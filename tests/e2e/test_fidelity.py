@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFReader
 
 from harness import models
-from harness.models import conversions
 from results import fidelity, store
 from results.fidelity import ArmFidelity
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).resolve().parents[2]
 HONEST = """\
 name: honest
 models: [smollm2-135m-instruct]
@@ -29,36 +26,47 @@ backends:
   - llamacpp: {artifacts: [gguf-f32], options: {type_k: f32, type_v: f32, flash_attn: false}}
   - onnx: {artifacts: [onnx-f32, onnx-int4]}
   - transformers: {artifacts: [hf-f32]}
-measures: [fidelity: {items: 5, output_tokens: 8}]
-plan: {trials: 1, threads: 2, audit: false}
+measures: [fidelity: {items: 3, output_tokens: 8}]
+plan: {trials: 1, threads: 1, audit: false}
 """
 PLANTED = """\
 name: planted
 models: [./planted.yaml]
 backends:
-%s
+  - transformers: {artifacts: [%s]}
+  - llamacpp: {}
+  - onnx: {artifacts: [onnx]}
 measures:
-  - fidelity: {items: 3, output_tokens: 12, reference: {backend: transformers, artifact: hf}}
-plan: {trials: 1, threads: 2, audit: false}
+  - fidelity:
+      texts: short.jsonl
+      output_tokens: 10
+      reference: {backend: transformers, artifact: hf}
+plan: {trials: 1, threads: 1, audit: false}
 """
+#: A gross fault shows in a few tokens.
+SHORT: tuple[dict[str, Any], ...] = (
+    {"name": "lamp", "text": "I bought this lamp three weeks ago and I have mixed feelings about it. The light is warm."},
+    {"name": "tides", "text": "The tides follow the Moon more closely than the Sun, and the pull that raises"},
+    {"name": "chat", "messages": [{"role": "user", "content": "What is the capital of France?"}]},
+)  # fmt: skip
+Run = Callable[[Path, str], dict[str, ArmFidelity]]
 
 
-def run(folder: Path, scenario: str) -> dict[str, ArmFidelity]:
-    (folder / "scenario.yaml").write_text(scenario)
-    done = subprocess.run(
-        [Path(sys.executable).parent / "bakeoff", "run", "scenario.yaml", "--out", "out"],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = store.read(folder / "out")
-    assert not (folder / "out" / "logits").exists()
-    (model,) = fidelity.of(found)
-    assert model.trouble is None
-    return {arm.name: arm for arm in model.arms}
+@pytest.fixture(scope="module")
+def run(in_this_process: Callable[..., Any], warm_transformers: Path) -> Run:
+    def run(folder: Path, scenario: str) -> dict[str, ArmFidelity]:
+        (folder / "scenario.yaml").write_text(scenario)
+        done = in_this_process(
+            folder, "run", "scenario.yaml", "--out", "out", warm=warm_transformers
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = store.read(folder / "out")
+        assert not (folder / "out" / "logits").exists()
+        (model,) = fidelity.of(found)
+        assert model.trouble is None
+        return {arm.name: arm for arm in model.arms}
+
+    return run
 
 
 def mean_kl(arm: ArmFidelity) -> float:
@@ -66,7 +74,7 @@ def mean_kl(arm: ArmFidelity) -> float:
     return arm.kl.mean
 
 
-def test_honest_engines_are_as_true_as_their_bits(tmp_path: Path) -> None:
+def test_honest_engines_are_as_true_as_their_bits(tmp_path: Path, run: Run) -> None:
     arms = run(tmp_path, HONEST)
     exact = "llamacpp gguf-f32 type_k=f32 type_v=f32 flash_attn=False"
     same = ("llamacpp gguf-f32", exact, "onnx onnx-f32", "transformers hf-f32")
@@ -89,12 +97,54 @@ def edit(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> N
     (folder / name).write_text(json.dumps(data))
 
 
+WRONG_THETA = 10000.0
+
+
 def wrong_rope(folder: Path) -> None:
     def change(data: dict[str, Any]) -> None:
-        data["rope_theta"] = 10000.0
-        data.setdefault("rope_parameters", {})["rope_theta"] = 10000.0
+        data["rope_theta"] = WRONG_THETA
+        data.setdefault("rope_parameters", {})["rope_theta"] = WRONG_THETA
 
     edit(folder, "config.json", change)
+
+
+def wrong_rope_in_gguf(source: Path, target: Path) -> Path:
+    """Where a converter writes the number that it found in config.json."""
+    shutil.copy(source, target)
+    theta = GGUFReader(target, "r+").fields["llama.rope.freq_base"].parts[-1]
+    assert theta[0] > WRONG_THETA
+    theta[0] = WRONG_THETA
+    theta.flush()
+    return target
+
+
+def wrong_rope_in_onnx(source: Path, target: Path) -> Path:
+    """The builder has made tables of cosines and sines of it."""
+    import numpy
+    import onnx
+
+    copy(source, target)
+    data = target / "model.onnx.data"
+    data.unlink()
+    shutil.copy(source / data.name, data)
+    graph = onnx.load(target / "model.onnx", load_external_data=False).graph
+    config = json.loads((source.parent / "hf-f32" / "config.json").read_text())
+    right = config.get("rope_theta") or config["rope_parameters"]["rope_theta"]
+    for name, function in {"cos_cache": numpy.cos, "sin_cache": numpy.sin}.items():
+        (table,) = (one for one in graph.initializer if one.name == name)
+        place = {entry.key: entry.value for entry in table.external_data}
+        rows, columns = table.dims
+        written = numpy.memmap(
+            data, "float32", "r+", offset=int(place["offset"]), shape=(rows, columns)
+        )
+        powers = numpy.arange(columns, dtype="float64") / columns
+        for theta in (right, WRONG_THETA):
+            made = function(numpy.outer(numpy.arange(rows), theta**-powers)).astype("float32")
+            if theta == right:
+                assert numpy.allclose(written, made, atol=1e-3), "not the tables that were meant"
+        written[:] = made
+        written.flush()
+    return target
 
 
 def weights(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -187,47 +237,41 @@ def manifest(formats: dict[str, tuple[str, str]]) -> str:
 
 
 @pytest.fixture(scope="module")
-def original() -> Path:
-    found = models.find("smollm2-135m-instruct", Path.cwd())
-    return models.prepare(found, "hf-f32").artifact.path
-
-
-def test_planted_faults_are_found_and_a_copy_is_not(tmp_path: Path, original: Path) -> None:
-    formats = {"hf": ("hf", str(original)), "copy": ("hf", str(copy(original, tmp_path / "copy")))}
+def planted(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Iterator[dict[str, ArmFidelity]]:
+    """Every fault in a copy of the model, one of them for every engine, in one run."""
+    folder = tmp_path_factory.mktemp("planted")
+    known = models.find("smollm2-135m-instruct", Path.cwd())
+    paths = {
+        name: models.prepare(known, name).artifact.path
+        for name in ("hf-f32", "gguf-f32", "onnx-f32")
+    }
+    original = paths["hf-f32"]
+    formats = {"hf": ("hf", str(original)), "copy": ("hf", str(copy(original, folder / "copy")))}
     for name, (plant, _) in FAULTS.items():
-        plant(copy(original, tmp_path / name))
+        plant(copy(original, folder / name))
         formats[name] = ("hf", f"./{name}")
-    (tmp_path / "planted.yaml").write_text(manifest(formats))
-    names = ", ".join(("copy", *FAULTS))
-    arms = run(tmp_path, PLANTED % f"  - transformers: {{artifacts: [{names}]}}")
-    assert arms["transformers copy"].verdict == "true to the weights"
+    gguf = wrong_rope_in_gguf(paths["gguf-f32"], folder / "rope.gguf")
+    onnx = wrong_rope_in_onnx(paths["onnx-f32"], folder / "rope-onnx")
+    formats |= {"gguf": ("gguf", f"./{gguf.name}"), "onnx": ("onnx", f"./{onnx.name}")}
+    (folder / "planted.yaml").write_text(manifest(formats))
+    (folder / "short.jsonl").write_text("".join(json.dumps(item) + "\n" for item in SHORT))
+    yield run(folder, PLANTED % ", ".join(("copy", *FAULTS)))
+    shutil.rmtree(onnx)
+    gguf.unlink()
+    for path in folder.glob("*/model.safetensors"):
+        path.unlink()
+
+
+def test_planted_faults_are_found_and_a_copy_is_not(planted: dict[str, ArmFidelity]) -> None:
+    assert planted["transformers copy"].verdict == "true to the weights"
     for name, (_, message) in FAULTS.items():
-        arm = arms[f"transformers {name}"]
+        arm = planted[f"transformers {name}"]
         assert arm.verdict == "fault", (name, arm.kl)
         assert any(message in fault for fault in arm.faults), (name, arm.faults)
 
 
-def test_a_wrong_rope_theta_is_a_fault_on_every_engine(tmp_path: Path, original: Path) -> None:
-    broken = copy(original, tmp_path / "rope")
-    wrong_rope(broken)
-    (tmp_path / "scratch").mkdir()
-    made = {"gguf": ("hf-gguf", "rope.gguf"), "onnx": ("onnx-builder", "rope-onnx")}
-    for conversion, target in made.values():
-        known = conversions.CONVERSIONS[conversion]
-        conversions.convert(
-            known, broken, tmp_path / target,
-            known.options("f32", {"pre": "smollm"} if conversion == "hf-gguf" else {}),
-            scratch=tmp_path / "scratch", log=tmp_path / "log",
-        )  # fmt: skip
-    formats = {"hf": ("hf", str(original)), "rope": ("hf", "./rope")}
-    formats |= {name: (name, f"./{target}") for name, (_, target) in made.items()}
-    (tmp_path / "planted.yaml").write_text(manifest(formats))
-    arms = run(
-        tmp_path,
-        PLANTED
-        % "  - transformers: {artifacts: [rope]}\n  - llamacpp: {}\n  - onnx: {artifacts: [onnx]}",
-    )
-    assert {arm.verdict for arm in arms.values()} == {"fault"}, {n: a.kl for n, a in arms.items()}
-    assert len(arms) == 3
-    shutil.rmtree(tmp_path / "rope-onnx")
-    (tmp_path / "rope.gguf").unlink()
+def test_a_wrong_rope_theta_is_a_fault_on_every_engine(planted: dict[str, ArmFidelity]) -> None:
+    for name in ("transformers rope", "llamacpp gguf", "onnx onnx"):
+        arm = planted[name]
+        assert arm.verdict == "fault", (name, arm.kl)
+        assert any("nats from the reference" in fault for fault in arm.faults), (name, arm.faults)

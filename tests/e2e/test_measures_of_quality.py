@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from results import fidelity, quality, sampling, store
 
+Ended = subprocess.CompletedProcess[str]
 BAKEOFF = Path(sys.executable).parent / "bakeoff"
 SCENARIO = """\
 name: all
@@ -26,7 +28,7 @@ plan: {trials: 1, threads: 1, audit: false}
 """
 
 
-def bakeoff(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def bakeoff(folder: Path, *arguments: str) -> Ended:
     return subprocess.run(
         [str(BAKEOFF), *arguments],
         cwd=folder,
@@ -38,9 +40,14 @@ def bakeoff(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.engine
-def test_one_scenario_measures_all_three(tmp_path: Path) -> None:
+def test_one_scenario_measures_all_three(
+    tmp_path: Path, in_this_process: Callable[..., Ended], warm_transformers: Path
+) -> None:
     (tmp_path / "all.yaml").write_text(SCENARIO)
-    done = bakeoff(tmp_path, "run", "all.yaml", "--out", "out")
+    done = in_this_process(
+        tmp_path, "run", "all.yaml", "--out", "out",
+        variables={"COLUMNS": "80"}, warm=warm_transformers,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     run = store.read(tmp_path / "out")
     assert {r.case.measure for r in run.records} == {"reference", "fidelity", "quality", "sampling"}
@@ -71,12 +78,15 @@ def test_one_scenario_measures_all_three(tmp_path: Path) -> None:
         ("sampling: {draws: 1}", "", "greater than or equal to 50"),
     ],
 )
-def test_bad_input_is_refused(tmp_path: Path, measure: str, text: str, message: str) -> None:
+def test_bad_input_is_refused(
+    tmp_path: Path, in_this_process: Callable[..., Ended], measure: str, text: str, message: str
+) -> None:
     (tmp_path / "mine.jsonl").write_text(text)
     (tmp_path / "s.yaml").write_text(
         f"name: s\nmodels: [tiny-chatml]\nbackends: [onnx]\nmeasures: [{measure}]\n"
     )
-    done = bakeoff(tmp_path, "run", "s.yaml", "--out", "out")
+    by_command = measure.startswith(("fidelity: {texts: nothing", "sampling"))
+    done = (bakeoff if by_command else in_this_process)(tmp_path, "run", "s.yaml", "--out", "out")
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert not (tmp_path / "out").exists()

@@ -127,7 +127,7 @@ def test_an_engine_that_does_not_stop_is_an_error(fake: Any) -> None:
         worker.quality(Endless(), job(), channel)  # type: ignore[arg-type]
 
 
-FEW = ITEMS[::3]
+FEW = ITEMS[::5]
 ARTIFACTS = {"llamacpp": "gguf-q4_1", "onnx": "onnx-f32", "transformers": "hf-f32"}
 
 

@@ -20,7 +20,7 @@ backends:
 measures:
   - load
   - generate: {prompt_tokens: 24, output_tokens: 8}
-plan: {trials: 1, warmup: 0, requests: 2}
+plan: {trials: 1, warmup: 0, requests: 2, threads: 1}
 """
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +27,7 @@ backends:
   - onnx: {{}}
   - transformers: {{}}
 measures: [templates]
-plan: {{trials: 1, threads: 2}}
+plan: {{trials: 1, threads: 1}}
 """
 
 OTHER_CALLS = """\
@@ -39,7 +37,7 @@ backends:
   - llamacpp: {options: {chat_call: core}}
   - transformers: {options: {chat_call: text}}
 measures: [templates]
-plan: {trials: 1, threads: 2}
+plan: {trials: 1, threads: 1}
 """
 
 HARM = """\
@@ -53,23 +51,28 @@ backends:
   - chat-wrong-family: {artifacts: [gguf-q4_1]}
   - transformers: {artifacts: [hf-f32]}
 measures: [templates]
-plan: {trials: 1, threads: 2}
+plan: {trials: 1, threads: 1}
 """
 
 
-def run(folder: Path, scenario: str) -> store.Run:
-    (folder / "scenario.yaml").write_text(scenario)
-    done = subprocess.run(
-        [Path(sys.executable).parent / "bakeoff", "run", "scenario.yaml", "--out", "out"],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert max(map(len, done.stdout.splitlines())) <= 120
-    return store.read(folder / "out")
+Run = Callable[[Path, str], store.Run]
+
+
+@pytest.fixture(scope="module")
+def run(in_this_process: Callable[..., Any], warm_transformers: Path) -> Run:
+    """Twenty trials of transformers: it is imported once, and each is a fork of that process."""
+
+    def run(folder: Path, scenario: str) -> store.Run:
+        (folder / "scenario.yaml").write_text(scenario)
+        done = in_this_process(
+            folder, "run", "scenario.yaml", "--out", "out",
+            variables={"COLUMNS": "80"}, warm=warm_transformers,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert max(map(len, done.stdout.splitlines())) <= 120
+        return store.read(folder / "out")
+
+    return run
 
 
 Cells = dict[tuple[str, str, str], Cell]
@@ -86,13 +89,13 @@ def cells(matrix: tuple[Model, ...]) -> Cells:
 
 
 @pytest.fixture(scope="module")
-def families(tmp_path_factory: pytest.TempPathFactory) -> Cells:
+def families(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Cells:
     names = ", ".join(f"tiny-{family}" for family in FAMILIES)
     return cells(templates.matrix(run(tmp_path_factory.mktemp("all"), ALL.format(models=names))))
 
 
 @pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> Cells:
+def calls(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Cells:
     return cells(templates.matrix(run(tmp_path_factory.mktemp("calls"), OTHER_CALLS)))
 
 
@@ -187,7 +190,9 @@ def test_special_tokens_written_by_a_user_are_flagged(families: Cells) -> None:
         assert families["tiny-llama-3", engine, "user"].injected == ()
 
 
-def test_harm_tells_a_harmless_difference_from_a_lost_system_message(tmp_path: Path) -> None:
+def test_harm_tells_a_harmless_difference_from_a_lost_system_message(
+    tmp_path: Path, run: Run
+) -> None:
     (model,) = templates.matrix(run(tmp_path, HARM))
     harm = {arm.case.backend: arm.harm_nats for arm in model.arms}
     known = {name: value for name, value in harm.items() if value is not None}

@@ -183,7 +183,7 @@ def arm(
     wanted = read(record("reference", observe(Scoring(), folder, "reference")))
     facts, held = (ArtifactFacts("m", "a", "hf", p, "w", 1, "0" * 64) for p in (precision, base))
     ours = record("fidelity", observe(backend, folder))
-    return fidelity._arm(ours.case, ours, wanted, facts, held, {})
+    return fidelity.judged(ours.case, ours, wanted, facts, held, {})
 
 
 def test_a_reference_in_fewer_bits_has_that_rounding_itself(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> store.Run:
         "name: liars\nmodels: [tiny]\n"
         f"backends: [fake, silent, {', '.join(LIARS)}]\n"
         "measures:\n  - generate: {prompt_tokens: 32, output_tokens: 12}\n"
-        "plan: {trials: 2, warmup: 0, requests: 3, threads: 1}\n"
+        "plan: {trials: 1, warmup: 0, requests: 3, threads: 1}\n"
     )
     result = subprocess.run(
         [BAKEOFF, "run", "scenario.yaml", "--out", "out"],

@@ -114,3 +114,14 @@ def test_every_metric_says_what_it_means():
         assert metric.definition.endswith((".", ".)")) and metric.formula, name
         directionless = ("output_tokens", "peak_file_backed_bytes", "sampler_cpu_share")
         assert (metric.better is None) == (name in directionless)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 101, 707])
+def test_percentiles_are_numpys_own_to_the_last_digit(count):
+    import numpy as np
+
+    for seed in range(50):
+        values = np.random.default_rng(seed).lognormal(2, 0.3, count)
+        wanted = np.percentile(values, (50, 95, 99), method=metrics.PERCENTILE_METHOD)
+        assert metrics._percentiles(values, (50, 95, 99)) == wanted.tolist()
+    assert metrics._percentiles(np.empty(0), (50,)) == [None]

@@ -54,6 +54,8 @@ class Silent:
         unknown = set(options.extra) - KNOWN
         if unknown:
             raise Unsupported(f"unknown options: {sorted(unknown)}")
+        if options.device != "cpu":
+            raise Unsupported(f"device {options.device!r}: this engine runs on cpu only")
         if not artifact.path.is_file():
             raise LoadFailed(artifact.path, "no such file")
         self.options, self.context = options.extra, options.context

@@ -1,0 +1,75 @@
+"""Each broken adapter fails the check made for its fault, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toys import broken, heavy
+from toys.adapter import Toy
+
+from backends.api import Artifact, LoadOptions
+from backends.conformance import CHECKS, Result, Subject
+
+FAULTS = {
+    heavy.ImportsAtOnce: "import_is_light",
+    broken.ProbeRaises: "probe_answers",
+    broken.ProbeNeedsTheEngine: "probe_answers",
+    broken.IgnoresUnknownOptions: "unknown_options_refused",
+    broken.FallsBackToTheCpu: "unknown_devices_refused",
+    broken.NoLoadFailed: "missing_model_refused",
+    broken.PadsWhatIsCut: "damaged_model_refused",
+    broken.NeverOpensTheFile: "output_depends_on_model",
+    broken.KeepsWhatItLoads: "memory_given_back",
+    broken.ClosesOnce: "loads_again_after_close",
+    broken.IgnoresStops: "stop_ids_honoured",
+    broken.StopsWhenForced: "length_forced",
+    broken.OneBurst: "tokens_one_at_a_time",
+    broken.CannotBeClosed: "closing_cancels",
+    broken.LeaksTheLastPrompt: "requests_do_not_leak",
+    broken.BreaksCharacters: "characters_arrive_whole",
+    broken.CutsThePrompt: "overflow_refused",
+    broken.BreaksOnAnEmptyPrompt: "empty_prompt_handled",
+    broken.TakesForeignIds: "foreign_ids_refused",
+    broken.NeverReadsThePrompt: "prompt_ids_used",
+    broken.AddsBos: "prompt_ids_used",
+    broken.OneSeedForAll: "seed_matters",
+    broken.IgnoresTopK: "top_k_honoured",
+    broken.IgnoresTopP: "top_p_honoured",
+    broken.DeclaresTooMuch: "top_k_honoured",
+    broken.LosesCapitals: "tokenizes",
+    broken.ScoresTheWrongRow: "scores",
+    broken.DrawsByAnotherSampler: "draws",
+    broken.CountsChunks: "claims",
+    broken.RendersNothing: "renders_chat",
+}
+
+
+def results(adapter: type, model: Path, scratch: Path) -> dict[str, Result]:
+    options = LoadOptions(context=256, threads=1)
+    subject = Subject(adapter, Artifact("toy", "toy", "toy", model), options, scratch)
+    return {check.name: check.run(subject) for check in CHECKS}
+
+
+@pytest.mark.parametrize("adapter", FAULTS, ids=lambda adapter: adapter.__name__)
+def test_a_fault_fails_its_own_check_and_no_other(
+    adapter: type, toy_model: Path, tmp_path: Path
+) -> None:
+    found = results(adapter, toy_model, tmp_path)
+    failed = {name: r.detail for name, r in found.items() if r.status == "failed"}
+    assert list(failed) == [FAULTS[adapter]], failed
+    assert failed[FAULTS[adapter]], "a failure says why"
+
+
+def test_the_gaps_that_the_toy_declares_are_verified(toy_model: Path, tmp_path: Path) -> None:
+    found = results(Toy, toy_model, tmp_path)
+    assert {name: r.gap for name, r in found.items() if r.gap} == Toy.gaps
+
+
+def test_every_gap_says_a_check_a_kind_and_why(toy_model: Path, tmp_path: Path) -> None:
+    for gaps in ({"no_such_check": "never: so"}, {"scores": "some day"}, {"scores": "never:"}):
+        adapter = type("Gaps", (Toy,), {"gaps": gaps, "__module__": Toy.__module__})
+        options = LoadOptions(context=256, threads=1)
+        subject = Subject(adapter, Artifact("toy", "toy", "toy", toy_model), options, tmp_path)
+        check = next(c for c in CHECKS if c.name == "gaps_well_declared")
+        assert check.run(subject).status == "failed"
