@@ -76,7 +76,8 @@ def test_two_versions_of_one_engine_are_an_arm_each(place: Any, data: Path) -> N
     [
         (("fke",), "unknown backend, did you mean 'fake'?"),
         (("silent",), "declares no extra 'silent'"),
-        (("fake==",), "is no version"),
+        (("fake==",), "expected a backend, or backend==version"),
+        (("fake==one two",), "is no version"),
         (("fake", "--as", "../x"), "expected letters, digits"),
         (("fake", "--installer", "conda"), "expected uv or pip"),
     ],
