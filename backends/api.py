@@ -190,7 +190,11 @@ class Rendering:
 
 
 class Backend(Protocol):
-    """One engine. Small, synchronous, created without arguments, used by one thread."""
+    """One engine. Small, synchronous, created without arguments, used by one thread.
+
+    An optional class attribute `gaps`, from a check's name (`backends.conformance`) to `never: …`,
+    `notyet: …` or `notimpl: …`, says what the engine can't do and why; that it refuses is checked.
+    """
 
     name: str
     formats: frozenset[str]
