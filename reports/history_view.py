@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reports import numbers
@@ -111,10 +111,11 @@ def name(series: Series) -> str:
     """What a series is called: its case, or candidate against base."""
     case, base = series.case, series.base
     if base is None:
-        return f"{case_name(case)} ({one_line(case.arm, 20)})" if case.arm else case_name(case)
-    if case_name(case) == case_name(base):
-        return f"{case_name(case)}: candidate / base"
-    return f"{case_name(case)} / {case_name(base)}"
+        return case_name(case)
+    plain, other = (case_name(replace(one, arm="")) for one in (case, base))
+    if plain == other:
+        return f"{plain}: candidate / base"
+    return f"{plain} / {other}"
 
 
 def unit(series: Series) -> str:
