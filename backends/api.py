@@ -241,7 +241,9 @@ class Claims(Protocol):
     """Ability: what the engine says about its last request. Kept as a claim, never as a measure."""
 
     def claims(self) -> Mapping[str, float]:
-        """Known keys: `prefill_tokens` (count), `prefill_ms`, `decode_tokens`, `decode_ms`, `load_ms`."""
+        """Known keys: `prefill_tokens` (count), `prefill_ms`, `decode_tokens`, `decode_ms`, `load_ms`;
+        of a server also `http_overhead_ms_per_token`, `http_overhead_ms_per_request`, `text_prompt_ms`
+        and `server_rss_bytes`."""
         ...
 
 

@@ -29,7 +29,10 @@ from backends.promises import LONG, Finding, verdict
 
 UNCLAIMED = (None, "not claimed: the adapter has no such method")
 ROUND_TRIPS = ("Hello world", "It's naïve:\n\n  def f(x): 3.14", "漢字 and 😀, עברית, Ωμέγα")
-KNOWN_CLAIMS = {"prefill_tokens", "prefill_ms", "decode_tokens", "decode_ms", "load_ms"}
+KNOWN_CLAIMS = {
+    "prefill_tokens", "prefill_ms", "decode_tokens", "decode_ms", "load_ms",
+    "http_overhead_ms_per_token", "http_overhead_ms_per_request", "text_prompt_ms", "server_rss_bytes",
+}  # fmt: skip
 NEAR = 0.01
 """Share of a row's range of logits within which two tokens tie: an engine that evaluates a prompt
 at once rounds otherwise than one that goes token by token."""

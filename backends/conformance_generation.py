@@ -182,6 +182,7 @@ def foreign_ids_refused(subject: Subject) -> Finding:
         except BackendError:
             continue
         return False, f"the id {bad} was taken"
+    subject.release()  # a server may have died over them
     return True, ""
 
 

@@ -114,10 +114,11 @@ class Subject:
     def imports(self) -> ImportFacts:
         return observe(self.make)
 
-    @cached_property
+    @property
     def gaps(self) -> Mapping[str, str]:
-        """What the adapter declares that its engine can't do, by check."""
-        return dict(getattr(self.make, "gaps", None) or {})
+        """What the adapter declares that its engine can't do, by check. One that drives several
+        engines may know more once it has loaded."""
+        return dict(getattr(self._loaded or self.make, "gaps", None) or {})
 
     def at(self, path: Path) -> Artifact:
         return replace(self.artifact, path=path)

@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends import llamacpp_chat, llamacpp_options
+from backends import checks, llamacpp_chat, llamacpp_options
 from backends.api import (
     Artifact,
     Availability,
@@ -189,7 +189,7 @@ class LlamaCpp:
         import numpy
 
         self._check_loaded()
-        Request(tuple(ids[:-1]), 1).check(self._limit, self._vocab_size)
+        checks.scored(ids, self._limit, self._vocab_size)
         lib = self._lib
         self._forget()
         batch = lib.llama_batch_init(len(ids), 0, 1)

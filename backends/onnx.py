@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from backends import checks
 from backends.api import (
     Artifact,
     Availability,
@@ -86,8 +87,7 @@ class OnnxGenAI:
             trained, vocabulary = int(model["context_length"]), int(model["vocab_size"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LoadFailed(artifact.path, f"no usable genai_config.json: {error!r}") from error
-        if options.context > trained:
-            raise Unsupported(f"a context of {options.context}: the model is made for {trained}")
+        checks.context(options, trained)
         try:
             config = og.Config(str(artifact.path))
             config.clear_providers()
@@ -176,11 +176,10 @@ class OnnxGenAI:
         import numpy
 
         self._check_loaded()
-        request = Request(tuple(ids[:-1]), 1)
-        request.check(self._limit, self._vocab_size)
+        checks.scored(ids, self._limit, self._vocab_size)
         try:
             params = self._og.GeneratorParams(self._model)
-            params.set_search_options(**_search(request, self._vocab_size))
+            params.set_search_options(**_search(Request(tuple(ids), 1), self._vocab_size))
             generator = self._og.Generator(self._model, params)
             generator.append_tokens(list(ids))
             found = generator.get_output("logits")
@@ -259,13 +258,7 @@ def _runtime() -> tuple[str, str]:
 
 
 def _session_options(options: LoadOptions) -> dict[str, object]:
-    if options.device != "cpu":
-        raise Unsupported(f"device {options.device!r}: this adapter runs on cpu only")
-    if options.mmap is not None or options.mlock is not None:
-        raise Unsupported("mmap, mlock: onnxruntime offers no choice; leave them unset")
-    unknown = set(options.extra) - {SPINNING}
-    if unknown:
-        raise Unsupported(f"options {sorted(unknown)}: known is {SPINNING}")
+    checks.options("onnxruntime", options, (SPINNING,))
     session: dict[str, object] = {
         "intra_op_num_threads": options.threads,
         "inter_op_num_threads": 1,

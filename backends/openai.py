@@ -91,6 +91,7 @@ class OpenAIServer:
             self._settings, self._limit = settings, options.context
             self._open(artifact, options, settings)
             self._compare(artifact, options, settings.preset)
+            self.gaps = {**type(self).gaps, **settings.preset.gaps}
         except GenerationFailed as error:
             self.close()
             raise LoadFailed(artifact.path, error.reason, error.remedy) from None

@@ -59,6 +59,7 @@ class Preset:
     file: Paths = ()
     context: Paths = ()
     vocabulary: Paths = ()
+    gaps: Mapping[str, str] = field(default_factory=dict)
 
     def body(
         self, request: Request, prompt: str | list[int], model: str, end_ids: tuple[int, ...]
@@ -144,6 +145,11 @@ _LLAMA_SERVER = Preset(
     file=("/props", "model_path"),
     context=("/props", "default_generation_settings", "n_ctx"),
     vocabulary=("/v1/models", "data", 0, "meta", "n_vocab"),
+    gaps={
+        "characters_arrive_whole": "never: the tokens of a split character come together, "
+        "with the last id only",
+        "context_usable": "never: the server ends one token before its context is full",
+    },
 )
 
 PRESETS: Mapping[str, Preset] = {
@@ -178,6 +184,10 @@ PRESETS: Mapping[str, Preset] = {
             usage=False,
             extra={"repeat_penalty": 1.0},
             version=("/openapi.json", "info", "version"),
+            gaps={
+                "characters_arrive_whole": "never: it shows text only, of which a part of a "
+                "character is none"
+            },
         ),
         Preset(
             "vllm",

@@ -25,6 +25,8 @@ _TAIL = 4_000
 _LAST_WORDS = 600
 _GRACE_S = 5.0
 _POLL_S = 0.01
+_LEAST_S = 0.2
+"""A question with less time than this would be answered by its own deadline only."""
 
 
 def words(template: str, values: Mapping[str, str]) -> list[str]:
@@ -80,7 +82,7 @@ class Server:
         while (left := until - time.monotonic()) > 0:
             if (end := self.ended()) is not None:
                 raise GenerationFailed(f"the server {end} before it was ready{self._last_words()}")
-            if not (said := trouble(left)):
+            if not (said := trouble(max(left, _LEAST_S))):
                 return
             time.sleep(_POLL_S)
         raise GenerationFailed(

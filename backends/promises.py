@@ -152,7 +152,7 @@ class Promises:
         else:
             yield "seed_repeats", verdict(draws[0] == draws[1], "the same seed gave other tokens")
             yield "seed_matters", verdict(len(set(draws)) > 1, "other seeds gave the same tokens")
-            yield "temperature_honoured", self.temperature(greedy, draws)
+            yield "temperature_honoured", self.attempt(lambda: self.temperature(greedy, draws))
         # Each of these leaves only the likeliest token, however flat the distribution is.
         yield "top_k_honoured", self.narrows(greedy, Sampling(temperature=HOT, top_k=1), "top_k")
         yield (

@@ -15,6 +15,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from backends import checks
 from backends.api import (
     Artifact,
     Availability,
@@ -29,6 +30,7 @@ from backends.api import (
     Unavailable,
     Unsupported,
 )
+from backends.text import TextStream
 
 REMEDY = "pip install 'bakeoff[transformers]'"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -91,8 +93,7 @@ class Transformers:
             ).eval()
         except Exception as error:
             self.close()
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise LoadFailed(path, f"transformers cannot load it: {reason}") from error
+            raise LoadFailed(path, f"transformers cannot load it: {checks.said(error)}") from error
         trained = getattr(self._model.config, "max_position_embeddings", None)
         if trained is not None and options.context > trained:
             self.close()
@@ -112,7 +113,7 @@ class Transformers:
         ids[0, :length] = torch.tensor(request.prompt_ids)
         cache = self._library.DynamicCache(config=model.config)
         pick = _picker(torch, self._library, request.sampling)
-        text = _Text(self.detokenize)
+        text = TextStream(self.detokenize)
         step = ids[:, :length]
         while True:
             try:
@@ -184,7 +185,7 @@ class Transformers:
     def logits(self, ids: Sequence[int]) -> Any:
         """One forward pass without a cache."""
         self._check_loaded()
-        Request(tuple(ids[:-1]), 1).check(self._limit, self._vocab_size)
+        checks.scored(ids, self._limit, self._vocab_size)
         with self._torch.inference_mode():
             given = self._torch.tensor([list(ids)])
             found = self._model(input_ids=given, use_cache=False).logits[0]
@@ -227,26 +228,6 @@ class Transformers:
         request.check(self._limit, self._vocab_size)
 
 
-class _Text:
-    """Text by token: decodes a short window, and holds back while a character is incomplete."""
-
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
-        self._decode = decode
-        self._before: list[int] = []  # shown already; decides about spaces at the seam
-        self._pending: list[int] = []
-        self._shown = ""
-
-    def add(self, token: int, last: bool) -> str:
-        self._pending.append(token)
-        text = self._decode(self._before + self._pending)
-        if text.endswith("\ufffd") and not last:
-            return ""
-        new = text[len(self._shown) :]
-        self._before, self._pending = self._pending, []
-        self._shown = self._decode(self._before)
-        return new
-
-
 def _import() -> tuple[Any, Any]:
     try:
         import torch
@@ -268,13 +249,7 @@ def _threading(torch: Any) -> str:
 
 
 def _options(options: LoadOptions) -> tuple[str, str | None]:
-    if options.device != "cpu":
-        raise Unsupported(f"device {options.device!r}: this adapter runs on cpu only")
-    if options.mmap is not None or options.mlock is not None:
-        raise Unsupported("mmap, mlock: transformers offers no choice; leave them unset")
-    unknown = set(options.extra) - EXTRA
-    if unknown:
-        raise Unsupported(f"options {sorted(unknown)}: known are {sorted(EXTRA)}")
+    checks.options("transformers", options, sorted(EXTRA))
     dtype = str(options.extra.get("dtype", "auto"))
     if dtype not in DTYPES:
         raise Unsupported(f"dtype {dtype!r}: known are {', '.join(DTYPES)}")

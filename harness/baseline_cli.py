@@ -61,9 +61,7 @@ def show(file: BaselineFile) -> None:
         holds = f"{len(one.renderings)} prompts as rendered" if one.renderings else ""
         if one.counts:
             greedy = (
-                f"greedy ids of {len(one.outputs)}"
-                if one.outputs
-                else f"no greedy ids: {one.unrepeated}"
+                f"greedy ids of {len(one.outputs)}" if one.outputs else f"no greedy ids: {one.why}"
             )
             holds = f"{len(one.counts)} token counts, {greedy}"
         told.append(f"  {task(one.case)}: {holds}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -23,6 +24,7 @@ from harness.gate.cli import gate_command
 from harness.history_cli import history_command
 from harness.lm_eval_cli import lm_eval_command
 from harness.models.cli import app as models_app
+from harness.open_cli import open_command
 
 if TYPE_CHECKING:
     from harness.plan import Overrides, Plan
@@ -51,6 +53,7 @@ app.command("history")(history_command)
 app.command("export")(export_command)
 app.command("gate")(gate_command)
 app.command("compare")(compare_command)
+app.command("open")(open_command)
 
 ScenarioFile = Annotated[
     Path, typer.Argument(help="A scenario file, or the name of a shipped one.")
@@ -133,42 +136,68 @@ def run(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="A run folder; of several, each is compared with the first."),
+    ],
     formats: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--format", help="Of html, csv, md, comparisons, samples, answers; comma-separated."
+            "--format",
+            help="Of html, csv, md, json, comparisons, samples, answers; comma-separated. "
+            "Default: html,csv,md.",
         ),
-    ] = "html,csv,md",
+    ] = None,
+    plots: Annotated[
+        str | None, typer.Option(help="Also write each plot as a file: png, svg or png,svg.")
+    ] = None,
 ) -> None:
-    """Show a run and write its reports into the run folder."""
+    """Show a run and write its reports into the run folder; or show several side by side."""
     from harness import running
-    from reports import FILES
+    from reports import FILES, PLOTS
 
-    chosen = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
-    unknown = [name for name in chosen if name not in FILES]
-    if unknown:
-        raise BakeoffError(f"unknown format {unknown[0]!r}", f"formats: {', '.join(FILES)}")
-    running.report(run, show=True, formats=chosen)
+    if len(runs) > 1 and (formats or plots):
+        raise typer.BadParameter("--format and --plots go with one run")
+    if len(runs) > 1:
+        return compare_command(runs[0], runs[1:])
+    chosen = running.FORMATS if formats is None else _names(formats, FILES)
+    return running.report(runs[0], show=True, formats=chosen, plots=_names(plots or "", PLOTS))
 
 
 @app.command()
 def backends() -> None:
     """List every adapter: version and build facts, or what to do so that it can run."""
-    from harness import console
+    from harness import console, environments
     from harness.probe import probe
     from harness.registry import adapters
 
     for adapter in adapters().values():
-        console.show_probe(probe(adapter))
+        console.show_probe(probe(adapter, environments.usual(adapter.name, {})))
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of scenario files, for editors."""
-    from harness.scenario import json_schema
+def schema(
+    what: Annotated[
+        str, typer.Argument(help="Which files: scenario, or policy (of a gate).")
+    ] = "scenario",
+) -> None:
+    """Print the JSON Schema of scenario or policy files, for editors."""
+    from harness import scenario
+    from harness.errors import BadInput, Problem
+    from harness.gate import policy
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    schemas = {"scenario": scenario.json_schema, "policy": policy.json_schema}
+    if what not in schemas:
+        raise BadInput(what, [Problem("expected scenario or policy")])
+    typer.echo(json.dumps(schemas[what](), indent=2))
+
+
+def _names(given: str, known: Collection[str]) -> tuple[str, ...]:
+    """Of a list with commas; refused where one is not known."""
+    names = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    if unknown := [name for name in names if name not in known]:
+        raise BakeoffError(f"unknown format {unknown[0]!r}", f"formats: {', '.join(known)}")
+    return names
 
 
 def _failed(record: Record) -> bool:

@@ -48,7 +48,7 @@ def template_references(cases: Sequence[PlannedCase]) -> list[PlannedCase]:
                 planned.case,
                 backend=registry.REFERENCE.name,
                 artifact=planned.manifest.tokenizer,
-                settings=plain.model_dump(exclude={"artifacts"}),
+                settings=plain.recorded(),
             )
             found.setdefault(case.key, replace(planned, case=case, settings=plain, obstacle=None))
     return list(found.values())
@@ -64,13 +64,13 @@ def references(
     found: dict[str, PlannedCase] = {}
     for planned in sorted(cases, key=lambda c: c.case.backend != backend):
         own = planned.case.backend == backend
-        settings = planned.settings if own else BackendSettings.model_validate({})
+        settings = planned.settings if own else BackendSettings.model_validate({}).housed(backend)
         case = replace(
             planned.case,
             backend=backend,
             artifact=artifact or planned.manifest.tokenizer,
             measure="reference",
-            settings=settings.model_dump(exclude={"artifacts"}),
+            settings=settings.recorded(),
         )
         found.setdefault(case.model, replace(planned, case=case, settings=settings))
     return list(found.values())

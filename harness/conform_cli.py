@@ -39,7 +39,12 @@ def conform_command(
         Path | None, typer.Option("--json", help="Also write the result to this file.")
     ] = None,
     python: Annotated[
-        str | None, typer.Option(help="The interpreter that has the engine; default: this one.")
+        str | None,
+        typer.Option(help="Interpreter or engine environment; default: the engine's own."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the engine's; may be repeated."),
     ] = None,
     limit_s: Annotated[
         float, typer.Option(min=1, help="Seconds that one check may take.")
@@ -50,7 +55,7 @@ def conform_command(
     A crash or a hang fails the check it happened in; the others go on in a new process.
     Exit code 1: a check failed.
     """
-    from harness import console
+    from harness import console, environments
     from harness.environment import for_worker
     from harness.errors import BakeoffError
     from harness.probe import probe
@@ -58,13 +63,15 @@ def conform_command(
 
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise BakeoffError(f"{json_file}: there is no such folder", "make it, or name another")
-    adapter = _adapter(engine)
-    seen = probe(adapter, python)
+    adapter, extra = _adapter(engine), _extra(option or [])
+    own = environments.usual(adapter.name, extra)
+    seen = probe(adapter, environments.resolve(python) if python else own)
     if not seen.available:
         raise BakeoffError(f"{engine} can't run: {seen.reason}", seen.remedy)
     prepared = _artifact(seen, model, artifact)
     console.say(f"{engine} {seen.version} on {prepared['model']} {prepared['name']}")
-    found = _Conformance(adapter, seen, prepared, limit_s, for_worker(threads=1)).run(
+    environment = for_worker(threads=1, options=extra)
+    found = _Conformance(adapter, seen, prepared, limit_s, environment, extra).run(
         lambda result: console.say(f"  {_WORDS[result.status]:<5} {result.check}")
     )
     _show(found)
@@ -72,6 +79,26 @@ def conform_command(
         conformance.write(found, json_file)
     if found.failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _extra(told: list[str]) -> dict[str, Any]:
+    """Options as a scenario has them: `name=value`, the value in YAML."""
+    import yaml
+
+    from harness.errors import BadInput, Problem
+
+    found: dict[str, Any] = {}
+    for one in told:
+        name, equals, value = one.partition("=")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not name or not isinstance(found[name], str | int | float | bool):
+            raise BadInput(
+                "--option", [Problem(f"{one!r}: expected NAME=VALUE, such as n_batch=64")]
+            )
+    return found
 
 
 _WORDS = {"passed": "ok", "failed": "FAIL", "not_applicable": "-"}
@@ -144,6 +171,7 @@ class _Conformance:
     artifact: dict[str, str]
     limit_s: float
     environment: dict[str, str]
+    extra: dict[str, Any]
 
     def run(self, on_result: OnResult) -> Conformance:
         import platform
@@ -167,7 +195,7 @@ class _Conformance:
             if left := batch[len(done) :]:
                 batches.insert(0, left)
         return Conformance(
-            engine=self.seen.name,
+            engine=" ".join([self.seen.name, *(f"{k}={v}" for k, v in self.extra.items())]),
             distribution=self.seen.distribution,
             version=self.seen.version,
             python=python,
@@ -191,7 +219,7 @@ class _Conformance:
                 "backend": self.adapter.reference,
                 "packages": packages(self.adapter),
                 "artifact": self.artifact,
-                "options": {"context": CONTEXT, "threads": 1},
+                "options": {"context": CONTEXT, "threads": 1, "extra": self.extra},
                 "scratch": folder,
                 "limit_s": self.limit_s,
                 "checks": checks,

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.environments_cli import install_command, list_command, remove_command
+from harness.environments_cli import (
+    doctor_command,
+    install_command,
+    list_command,
+    remove_command,
+)
 
 if TYPE_CHECKING:
     from results.conformance import CheckResult, Conformance
@@ -19,6 +24,7 @@ app = typer.Typer(
 app.command("install")(install_command)
 app.command("list")(list_command)
 app.command("remove")(remove_command)
+app.command("doctor")(doctor_command)
 
 
 @app.command()

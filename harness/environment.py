@@ -1,11 +1,14 @@
 """The environment of workers: an allow-list, and fixed values for what engines read.
 
-Secrets never reach an engine, and an OMP_NUM_THREADS of the user's shell never reaches a number.
+No secret reaches an engine but the key that its options name, and an OMP_NUM_THREADS of the user's
+shell never reaches a number.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 PASSED_ON = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT",
@@ -13,7 +16,8 @@ PASSED_ON = (
 )  # fmt: skip
 
 API_KEY = "BAKEOFF_API_KEY"
-"""Variables whose name begins so are keys that the user means for a server: they are passed on."""
+"""Variables whose name begins so are keys that the user means for an engine. A worker gets the one
+that its engine's option `api_key_env` names, and no other."""
 
 FIXED = {
     "HF_HUB_OFFLINE": "1",
@@ -38,7 +42,9 @@ def fixed(threads: int) -> dict[str, str]:
     return {**FIXED, **{name: str(threads) for name in THREADS}}
 
 
-def for_worker(threads: int) -> dict[str, str]:
-    """The whole environment of a worker."""
-    passed = {n: v for n, v in os.environ.items() if n in PASSED_ON or n.startswith(API_KEY)}
+def for_worker(threads: int, options: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The whole environment of a worker. Only one whose engine is told to use a key gets that key."""
+    key = (options or {}).get("api_key_env")
+    told = {key} if isinstance(key, str) and key.startswith(API_KEY) else set()
+    passed = {n: v for n, v in os.environ.items() if n in PASSED_ON or n in told}
     return {**passed, **fixed(threads)}

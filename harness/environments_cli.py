@@ -1,4 +1,4 @@
-"""`bakeoff engines install|list|remove`: environments that engines live in."""
+"""`bakeoff engines install|list|remove|doctor`: environments that engines live in."""
 
 from __future__ import annotations
 
@@ -6,27 +6,35 @@ from typing import Annotated
 
 import typer
 
+EXIT_UNSOUND = 1
+
 
 def install_command(
     engine: Annotated[
-        str, typer.Argument(help="A backend, or one with a version: llamacpp==0.3.30.")
+        str, typer.Argument(help="An engine, or one with a version: llamacpp==0.3.35.")
     ],
     name: Annotated[
-        str | None, typer.Option("--as", help="Name of the environment; default: the backend's.")
+        str | None, typer.Option("--as", help="Name of the environment; default: the engine's.")
     ] = None,
     installer: Annotated[
         str | None, typer.Option(help="uv or pip; default: uv where there is one.")
     ] = None,
+    find_links: Annotated[
+        str | None, typer.Option(help="A folder or page of wheels beyond the package index.")
+    ] = None,
 ) -> None:
     """Make a virtual environment with the engine and nothing of ours, for `python: NAME`."""
-    from harness import console, environments
+    from harness import console
+    from harness.environments_install import install
     from harness.errors import BadInput, Problem
 
     if installer not in (None, "uv", "pip"):
         raise BadInput("--installer", [Problem(f"{installer!r}: expected uv or pip")])
-    made = environments.install(engine, name, console.say, installer)
+    made = install(engine, name, console.say, installer, find_links)
     _show(made.name)
-    console.say(f"use it: `python: {made.name}` in a scenario, python={made.name} as a gate's arm")
+    if made.backend:
+        told = f"use it: `python: {made.name}` in a scenario, python={made.name} as a gate's arm"
+        console.say(told)
 
 
 def list_command() -> None:
@@ -51,14 +59,52 @@ def remove_command(
     console.say(f"removed {environments.remove(name)}")
 
 
+def doctor_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENGINE]...", help="Engines or environments.")
+    ] = None,
+) -> None:
+    """Look at each engine: whether it runs here, and what to do where it does not.
+
+    Exit code 1: an environment that was installed does not work.
+    """
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    from harness import console
+    from harness.engines_doctor import checkups
+
+    unsound = False
+    for found in checkups(names or ()):
+        mark = "[green]✓[/]" if not found.troubles else "[dim]–[/]" if found.absent else "[red]✗[/]"
+        console.results.print(f"{mark} [bold]{escape(found.name)}[/]  {escape(found.where)}")
+        lines = [escape(fact) for fact in found.facts]
+        for trouble, remedy in found.troubles:
+            lines += [escape(" ".join(trouble.split()))] + (
+                [f"→ {escape(remedy)}"] if remedy else []
+            )
+        for line in lines:
+            console.results.print(Padding(line, (0, 0, 0, 4)), highlight=False)
+        unsound |= bool(found.troubles) and not found.absent
+    if unsound:
+        raise typer.Exit(EXIT_UNSOUND)
+
+
 def _show(name: str) -> None:
     from harness import console, environments
+    from harness.environments_asked import as_server
     from harness.probe import probe
     from harness.registry import adapters
 
     one = environments.find(name)
     versions = ", ".join(f"{package} {version}" for package, version in one.installed.items())
     console.results.print(f"{one.name}: {one.backend}, {versions}", markup=False, soft_wrap=True)
+    if one.backend == environments.SERVERS:
+        console.results.print(f"  {as_server(one)}", markup=False, soft_wrap=True)
+        return
+    if not one.backend:
+        console.results.print("  a converter, for `bakeoff models prepare`", markup=False)
+        return
     adapter = adapters().get(one.backend)
     if adapter is None:
         console.results.print(f"  the backend {one.backend} is no longer there", markup=False)

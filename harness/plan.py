@@ -143,7 +143,7 @@ def _obstacle(asked: Probe) -> Obstacle | None:
 
 def _overridden(loaded: LoadedScenario, overrides: Overrides) -> Scenario:
     scenario = loaded.scenario
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"backends": scenario.backends}
     if overrides.backends:
         known = registry.adapters()
         for name in overrides.backends:
@@ -174,8 +174,12 @@ def _overridden(loaded: LoadedScenario, overrides: Overrides) -> Scenario:
     if overrides.settings:
         changes["backends"] = [
             {name: _changed(settings, overrides.settings) for name, settings in entry.items()}
-            for entry in changes.get("backends", scenario.backends)
+            for entry in changes["backends"]
         ]
+    changes["backends"] = [
+        {name: settings.housed(name) for name, settings in entry.items()}
+        for entry in changes["backends"]
+    ]
     return scenario.model_copy(update=changes)
 
 
@@ -209,7 +213,8 @@ def _probes(scenario: Scenario) -> dict[str, Probe]:
     for measure in scenario.measures:
         if measure.fidelity:
             name = measure.fidelity.reference.backend
-            wanted.setdefault(name, (adapters[name], None))
+            plain = BackendSettings.model_validate({}).housed(name)
+            wanted.setdefault(_probe_key(name, plain), (adapters[name], plain.python))
     return {key: probe(adapter, python) for key, (adapter, python) in wanted.items()}
 
 
@@ -269,7 +274,7 @@ def _cases(
                     artifact,
                     entry.name,
                     {**parameters, **told[entry.name]},
-                    settings.model_dump(exclude={"artifacts"}),
+                    settings.recorded(),
                 )
                 found.append(PlannedCase(case, settings, manifest, obstacle))
     return found

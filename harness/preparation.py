@@ -163,7 +163,7 @@ def _ask(job: Mapping[str, Any], planned: Plan, python: str | None) -> superviso
         return supervisor.run(
             job,
             interpreter=python or sys.executable,
-            environment=environment.for_worker(planned.threads),
+            environment=environment.for_worker(planned.threads, job["options"]["extra"]),
             log=Path(folder) / "worker.log",
             limit_s=planned.scenario.plan.trial_time_limit_s,
             watch_memory=False,

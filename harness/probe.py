@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from backends.openai_presets import PRESETS
 from harness import environment, supervisor
 from harness.places import ROOT
 from harness.registry import Adapter
@@ -52,6 +54,13 @@ def packages(adapter: Adapter) -> dict[str, str]:
 
 def probe(adapter: Adapter, interpreter: str | None = None) -> Probe:
     """Run the adapter's `probe` in a process of its own, once per command. Never raises."""
+    if interpreter is not None and shutil.which(interpreter) is None:
+        reason = f"there is no interpreter or engine environment {interpreter!r}"
+        same = interpreter == adapter.name or interpreter in PRESETS
+        remedy = f"bakeoff engines install {interpreter if same else f'{adapter.name} --as {interpreter}'}"
+        if "/" in interpreter:
+            remedy = "name an interpreter that is there"
+        return Probe(adapter.name, adapter.distribution, interpreter, reason=reason, remedy=remedy)
     return _probe(adapter, interpreter or sys.executable)
 
 

@@ -34,7 +34,7 @@ def start(asked: Plan, out: Path | None) -> Done:
     """Run a plan in a new folder. KeyboardInterrupt goes through, with a report of what is there."""
     folder = out or _folder(asked.scenario.name)
     if folder.exists():
-        raise BakeoffError(f"{folder} exists", f"go on with it: bakeoff run --resume {folder}")
+        raise BakeoffError(f"{folder} exists", _go_on(folder, asked.pairing is not None))
     screen = console.RunScreen()
     console.show_plan(asked, folder)
     with _before_the_first_trial(), screen.preparation() as say:
@@ -42,11 +42,14 @@ def start(asked: Plan, out: Path | None) -> Done:
     return _execute(folder, planned, assets, screen)
 
 
-def resume(folder: Path) -> Done:
-    """Run what an interrupted run has left to do."""
+def resume(folder: Path, *, gate: bool | None = None) -> Done:
+    """Run what an interrupted run has left to do. `gate` says what it must be, None: either."""
     screen = console.RunScreen()
     run = read(folder)
-    again = replan if "gate" in run.info.plan else session.as_planned
+    gated = "gate" in run.info.plan
+    if gate is not None and gate != gated:
+        raise BakeoffError(f"{folder} is {'a' if gated else 'no'} gate", _go_on(folder, gated))
+    again = replan if gated else session.as_planned
     with _before_the_first_trial(), screen.preparation() as say:
         planned, assets = session.replan(run, say, again)
     return _execute(folder, planned, assets, screen)
@@ -59,16 +62,22 @@ def _execute(folder: Path, planned: Plan, assets: Assets, screen: console.RunScr
             finished = session.execute(folder, planned, assets, screen, watch)
     except KeyboardInterrupt:
         report(folder, show=False)
-        console.say(f"interrupted; go on with: bakeoff run --resume {folder}")
+        console.say(f"interrupted; {_go_on(folder, watch is not None)}")
         raise
     report(folder, show=True)
     if not finished:
-        console.say(f"the run's time limit is over; go on with: bakeoff run --resume {folder}")
+        console.say(f"the run's time limit is over; {_go_on(folder, watch is not None)}")
     return Done(read(folder), finished)
 
 
-def report(folder: Path, *, show: bool, formats: tuple[str, ...] = FORMATS) -> None:
-    """Write the reports into the run folder, and show the run."""
+def _go_on(folder: Path, gated: bool) -> str:
+    return f"go on with: bakeoff {'gate' if gated else 'run'} --resume {folder}"
+
+
+def report(
+    folder: Path, *, show: bool, formats: tuple[str, ...] = FORMATS, plots: tuple[str, ...] = ()
+) -> None:
+    """Write the reports into the run folder, the plots beside them, and show the run."""
     import reports
 
     finished = read(folder)
@@ -86,6 +95,8 @@ def report(folder: Path, *, show: bool, formats: tuple[str, ...] = FORMATS) -> N
         from reports import gate
 
         written = [*gate.write(gated, tuple(gate.FILES), folder), *written]
+    if plots:
+        written += reports.draw(finished, plots, folder / "plots")
     for path in written:
         console.out.print(
             f"{path.suffix[1:]:>5}  {path}", markup=False, highlight=False, soft_wrap=True

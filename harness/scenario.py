@@ -43,13 +43,16 @@ Interpreter = Annotated[str, Field(min_length=1, max_length=4096), AfterValidato
 class BackendSettings(Strict):
     """How to run one engine."""
 
+    name: Name | None = Field(
+        None, max_length=40, description="what reports call this arm, instead of its options"
+    )
     artifacts: list[Name] | None = Field(
         None, min_length=1, description="artifacts of the model; default: all it can read"
     )
     python: Interpreter | None = Field(
         None,
-        description="interpreter of the worker, or the name of an engine environment; default: "
-        "bakeoff's own",
+        description="interpreter of the worker, or the name of an engine environment; default: the "
+        "engine's own environment where there is one, else bakeoff's interpreter",
     )
     device: str = Field("cpu", max_length=80)
     mmap: bool | None = None
@@ -57,6 +60,17 @@ class BackendSettings(Strict):
     options: dict[Name, Scalar] = Field(
         default_factory=dict, description="engine-specific options, by the engine's own names"
     )
+
+    def recorded(self) -> dict[str, Any]:
+        """What the records of a case keep. A name that nobody gave makes no case another one."""
+        return self.model_dump(exclude={"artifacts"} | ({"name"} if self.name is None else set()))
+
+    def housed(self, backend: str) -> Self:
+        """With the interpreter of the engine's own environment, where none is named."""
+        from harness import environments
+
+        found = None if self.python else environments.usual(backend, self.options)
+        return self.model_copy(update={"python": found}) if found else self
 
 
 BackendEntry = Annotated[
@@ -168,6 +182,13 @@ def check(
 ) -> LoadedScenario:
     """Check a scenario that was read before. Raises BadInput with every problem found."""
     loaded = LoadedScenario(yaml_source.validate(Scenario, document), document)
+    named = set()
+    for index, entry in enumerate(loaded.scenario.backends):
+        for backend, settings in entry.items():
+            if (arm := settings.name) is not None and (backend, arm) in named:
+                place = ("backends", index, backend, "name")
+                raise loaded.refuse(f"two arms of {backend} are named {arm!r}", place, "rename one")
+            named.add((backend, arm))
     known = known_backends()
     unknown = [
         Problem(

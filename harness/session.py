@@ -37,7 +37,7 @@ from harness.preparation import Assets, OnProgress
 from harness.scenario import LoadedScenario
 from harness.yaml_source import parse
 from results import store
-from results.gate import description
+from results.gate.description import Description, to_json
 from results.records import Budget, Record, RunInfo, Trial
 from results.store import Run, Store
 
@@ -221,7 +221,7 @@ def _run(
             outcome = supervisor.run(
                 jobs.job(trial, case, planned, assets, work),
                 interpreter=case.settings.python or sys.executable,
-                environment=environment.for_worker(planned.threads),
+                environment=environment.for_worker(planned.threads, trial.case.settings["options"]),
                 log=log,
                 limit_s=planned.scenario.plan.trial_time_limit_s,
                 on_message=keep,
@@ -271,7 +271,8 @@ def _gate(planned: Plan) -> dict[str, Any]:
     if planned.pairing is None:
         return {}
     overlays = dict(zip(("base", "candidate"), planned.pairing.overlays, strict=True))
-    return {"gate": description.to_json(planned.pairing.pairs, planned.pairing.rules, overlays)}
+    gate = Description(planned.pairing.pairs, planned.pairing.rules, overlays)
+    return {"gate": to_json(gate)}
 
 
 def _changes(info: RunInfo, planned: Plan, assets: Assets) -> list[str]:

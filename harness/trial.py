@@ -48,7 +48,7 @@ def record(
     try:
         spans = _spans(outcome)
         samples = [_sample(message["sample"]) for message in outcome.of("sample")]
-        engine = _engine(outcome.first("engine"))
+        engine = _engine(next(reversed([*outcome.of("engine")]), None))
         started = outcome.first("started")
         conditions = {"python": started["python"]} if started else {}
         for message in outcome.of("conditions"):

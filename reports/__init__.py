@@ -1,7 +1,7 @@
-"""Show a run: terminal, HTML, CSV, Markdown. Every format is fed by one view model (`view`).
+"""Show a run: terminal, HTML, CSV, Markdown, JSON, pictures. One view model (`view`) feeds them all.
 
-    write(run, ("html", "csv"), folder)     files: report.html, report.csv, report.md,
-                                            comparisons.csv, samples.csv, templates.csv
+    write(run, ("html", "csv"), folder)     the files of FILES
+    draw(run, ("svg",), folder)             each plot of the page as a file
     terminal.show(run, console)             a table that fits 80 columns, on a rich console
 
 Engines' and models' text is untrusted: it is made visible and bounded in the view model and
@@ -16,12 +16,13 @@ from pathlib import Path
 from results.store import Run
 
 #: Format -> file name. `samples` is one row per request and is only made when asked for.
-#: `templates` comes with `csv` where the run compared chat templates, `quality` where it asked for
-#: answers to tasks; `answers` has one row per request and is only made when asked for.
+#: `answers` has one row per request, too. The formats of _MEASURED come with `csv` where the run has
+#: that measure.
 FILES = {
     "html": "report.html",
     "csv": "report.csv",
     "md": "report.md",
+    "json": "report.json",
     "comparisons": "comparisons.csv",
     "samples": "samples.csv",
     "templates": "templates.csv",
@@ -31,7 +32,12 @@ FILES = {
     "sampling": "sampling.csv",
 }
 
-__all__ = ["FILES", "write"]
+_MEASURED = ("templates", "fidelity", "quality", "sampling")
+
+#: What a plot is written as, where that is asked for.
+PLOTS = ("png", "svg")
+
+__all__ = ["FILES", "PLOTS", "draw", "write"]
 
 
 def write(run: Run, formats: Iterable[str], folder: Path) -> list[Path]:
@@ -43,16 +49,18 @@ def write(run: Run, formats: Iterable[str], folder: Path) -> list[Path]:
     wanted = tuple(dict.fromkeys(formats))
     if unknown := [name for name in wanted if name not in FILES]:
         raise ValueError(f"unknown format {unknown[0]!r}, expected one of: {', '.join(FILES)}")
-    if "csv" in wanted and "templates" not in wanted and _has_templates(run):
-        wanted += ("templates",)
-    if "csv" in wanted and "fidelity" not in wanted and _has_fidelity(run):
-        wanted += ("fidelity",)
-    if "csv" in wanted and "quality" not in wanted and _has_quality(run):
-        wanted += ("quality",)
-    if "csv" in wanted and "sampling" not in wanted and _has_sampling(run):
-        wanted += ("sampling",)
+    if "csv" in wanted:
+        measured = {trial.case.measure for trial in run.info.trials}
+        wanted = tuple(dict.fromkeys((*wanted, *(n for n in _MEASURED if n in measured))))
     folder.mkdir(parents=True, exist_ok=True)
     return [_replace(folder / FILES[name], _render(run, name)) for name in wanted]
+
+
+def draw(run: Run, kinds: Iterable[str], folder: Path) -> list[Path]:
+    """Write every plot of the page as a file of its own, once for each of `kinds`, of PLOTS."""
+    from reports import html, pictures, view
+
+    return pictures.write(html.drawings(view.build(run)), tuple(kinds), folder)
 
 
 def _render(run: Run, name: str) -> str:
@@ -88,27 +96,13 @@ def _render(run: Run, name: str) -> str:
         from reports import markdown
 
         return markdown.render(report)
+    if name == "json":
+        from reports import json
+
+        return json.render(report)
     from reports import html
 
     return html.render(report)
-
-
-def _has_templates(run: Run) -> bool:
-    from results.summary import TEMPLATES
-
-    return any(trial.case.measure == TEMPLATES for trial in run.info.trials)
-
-
-def _has_sampling(run: Run) -> bool:
-    return any(trial.case.measure == "sampling" for trial in run.info.trials)
-
-
-def _has_fidelity(run: Run) -> bool:
-    return any(trial.case.measure == "fidelity" for trial in run.info.trials)
-
-
-def _has_quality(run: Run) -> bool:
-    return any(trial.case.measure == "quality" for trial in run.info.trials)
 
 
 def _replace(path: Path, text: str) -> Path:

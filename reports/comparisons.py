@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports import numbers
-from reports.tables import Table, case_name
+from reports.names import case_name
+from reports.tables import Table
 from reports.untrusted import one_line
 from results import comparison
 from results.certificate import Grade

@@ -8,9 +8,10 @@ from statistics import median
 from typing import Literal
 
 from reports import numbers
-from reports.tables import Table, case_name
+from reports.names import case_name
+from reports.tables import Table
 from reports.untrusted import one_line
-from results import arms, claims, conditions, memory
+from results import arms, claims, conditions, fidelity, memory
 from results.records import Record
 from results.summary import HARM, NO_TASK, TEMPLATES, CaseSummary
 
@@ -48,12 +49,18 @@ class Audit:
         if not self.checks or any(row.failed for row in self.rows):
             return ""
         passed = [row for row in self.rows if set(row.marks) == {"passed"}]
-        untold = dict.fromkeys(
-            f"{name} ({row.name})" for row in self.rows for name, _ in row.unknown
-        )
+        untold = [
+            f"{', '.join(name for name, _ in row.unknown)} ({row.name})"
+            for row in self.rows
+            if row.unknown
+        ]
         absent = [row.name for row in self.rows if "missing" in row.marks]
         many = "" if len(passed) == 1 else "s"
-        parts = [f"all {len(self.checks)} checks passed for {len(passed)} arm{many}"]
+        parts = []
+        if passed:
+            parts = [f"all {len(self.checks)} checks passed for {len(passed)} arm{many}"]
+        elif untold:
+            parts = ["no check failed"]
         parts += [f"could not be told: {', '.join(untold)}"] if untold else []
         parts += [f"not audited to the end: {', '.join(absent)}"] if absent else []
         return "; ".join(parts)
@@ -102,7 +109,9 @@ class ConditionsRow:
 
 
 def audit(summaries: Sequence[CaseSummary]) -> Audit:
-    by_arm = _arms(s for s in summaries if s.case.measure not in (TEMPLATES, HARM))
+    # What bakeoff adds by itself is audited only where it is an arm as well.
+    added = (TEMPLATES, HARM, fidelity.REFERENCE)
+    by_arm = _arms(s for s in summaries if s.case.measure not in added)
     found = {key: cases[0].evidence.checks for key, cases in by_arm.items()}
     names = tuple(dict.fromkeys(check.name for checks in found.values() for check in checks))
     if not any(cases[0].evidence.audits for cases in by_arm.values()):
@@ -146,18 +155,19 @@ def _audit_row(summary: CaseSummary, names: Sequence[str]) -> AuditRow:
 def memory_rows(summaries: Sequence[CaseSummary]) -> tuple[MemoryRow, ...]:
     """One row per arm that has a reading, by name. Trials that are no task do not count."""
     tasks = _arms(s for s in summaries if s.case.measure not in NO_TASK)
-    rows = (_memory_row(cases) for cases in tasks.values())
+    several = len({cases[0].case.model for cases in tasks.values()}) > 1
+    rows = (_memory_row(cases, with_model=several) for cases in tasks.values())
     return tuple(sorted((row for row in rows if row is not None), key=lambda row: row.name))
 
 
-def _memory_row(cases: Sequence[CaseSummary]) -> MemoryRow | None:
-    records = [record for case in cases for record in case.evidence.ok if record.memory]
+def _memory_row(cases: Sequence[CaseSummary], *, with_model: bool) -> MemoryRow | None:
+    records = [record for case in cases for record in case.evidence.ok if memory.read(record)]
     if not records:
         return None
 
     def largest(record: Record) -> float:
-        peak = memory.peak_pss_bytes(record.memory)
-        return (memory.peak_rss_bytes(record.memory) or 0) if peak is None else peak
+        found = memory.read(record)
+        return memory.peak_pss_bytes(found) or memory.peak_rss_bytes(found) or 0
 
     top = max(records, key=largest)
     point = memory.at_pss_peak(top.memory)
@@ -169,8 +179,9 @@ def _memory_row(cases: Sequence[CaseSummary]) -> MemoryRow | None:
     def phase(name: str) -> str:
         return _bytes(max((v for case in cases for v in case.values.get(name, ())), default=None))
 
+    model = f"{one_line(cases[0].case.model, 80)}: " if with_model else ""
     return MemoryRow(
-        name=case_name(cases[0].case),
+        name=model + case_name(cases[0].case),
         rss=_bytes(memory.peak_rss_bytes(top.memory)),
         pss=_bytes(whole),
         anonymous=_bytes(parts[0]),

@@ -28,8 +28,8 @@ def markdown(found: Fidelity | None, escape: Callable[[str], str]) -> Iterator[s
     if found is None:
         return
     yield from ("## Fidelity", "", escape(found.about), "")
-    for sentence in found.sentences:
-        yield f"- {escape(sentence)}"
+    for who, what, _ in found.sentences:
+        yield f"- **{escape(who)}** {escape(what)}"
     yield ""
     for group in found.groups:
         yield from (f"### {escape(group.title)}, against {escape(group.reference)}", "")

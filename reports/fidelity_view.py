@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.names import variant
 from reports.numbers import MISSING
 from reports.untrusted import one_line
-from results import fidelity
 from results.fidelity import ArmFidelity, Divergence, ModelFidelity
+from results.nats import nats
 from results.statistics import Estimate
-from results.store import Run
 
 MARKS = {"true to the weights": "✓", "as its bits allow": "≈", "fault": "✗", "not judged": "?"}
 TONES = {
@@ -32,10 +33,19 @@ NEAR_TIE = (
 )
 
 
+#: Arms that one sentence names.
+_NAMED = 8
+
+#: A sentence: who, what about them, and whether it could be told that all is well.
+Said = tuple[str, str, bool]
+
+
 @dataclass(frozen=True)
 class Row:
-    """One arm. `divergences` are sentences, `faults` and `troubles` too."""
+    """One arm, and the numbers that its text is made of. `divergences` are sentences, `faults` and
+    `troubles` too."""
 
+    found: ArmFidelity
     backend: str
     artifact: str
     mark: str
@@ -77,17 +87,16 @@ class Group:
 class Fidelity:
     about: str
     near_tie: str
-    sentences: tuple[str, ...]
+    sentences: tuple[Said, ...]
     groups: tuple[Group, ...]
 
 
-def build(run: Run) -> Fidelity | None:
+def build(models: Sequence[ModelFidelity]) -> Fidelity | None:
     """None where the run measured no fidelity."""
-    models = fidelity.of(run)
     if not models:
         return None
     groups = tuple(_group(number, model) for number, model in enumerate(models, start=1))
-    return Fidelity(ABOUT, NEAR_TIE, tuple(_sentences(groups)), groups)
+    return Fidelity(ABOUT, NEAR_TIE, tuple(_sentences(groups, models)), groups)
 
 
 def _group(number: int, model: ModelFidelity) -> Group:
@@ -103,14 +112,15 @@ def _group(number: int, model: ModelFidelity) -> Group:
 def _row(arm: ArmFidelity) -> Row:
     bound = "≥ " if arm.method == "top-k" else ""
     return Row(
+        found=arm,
         backend=one_line(arm.case.backend, 60),
-        artifact=one_line(variant(arm.case), 60),
+        artifact=variant(arm.case),
         mark=MARKS[arm.verdict],
         tone=TONES[arm.verdict],
         verdict=arm.verdict,
         kl=bound + nats(arm.kl.mean) if arm.kl else MISSING,
-        kl_p99=nats(arm.kl.p99) if arm.kl else MISSING,
-        kl_max=nats(arm.kl.max) if arm.kl else MISSING,
+        kl_p99=bound + nats(arm.kl.p99) if arm.kl else MISSING,
+        kl_max=bound + nats(arm.kl.max) if arm.kl else MISSING,
         top1=_share(arm.top1),
         delta=f"{round(arm.delta_logprob, 4) + 0.0:+.4f}"
         if arm.delta_logprob is not None
@@ -119,20 +129,13 @@ def _row(arm: ArmFidelity) -> Row:
         usual_error=f"{arm.usual_error:.3g}" if arm.usual_error is not None else MISSING,
         method=arm.method or MISSING,
         positions=f"{arm.positions:,}",
-        places=tuple((place, nats(value)) for place, value in arm.by_position),
-        styles=tuple((one_line(style, 40), nats(value)) for style, value in arm.by_style),
+        places=tuple((place, bound + nats(value)) for place, value in arm.by_position),
+        styles=tuple((one_line(style, 40), bound + nats(value)) for style, value in arm.by_style),
         divergences=tuple(_divergence(one) for one in arm.divergences[:40]),
         faults=tuple(one_line(fault, 400) for fault in arm.faults),
         notes=tuple(one_line(note, 400) for note in arm.notes),
         troubles=tuple(one_line(f"{item}: {why}", 400) for item, why in arm.troubles[:20]),
     )
-
-
-def nats(value: float) -> str:
-    """0.0048, 2.8e-11: three places of what matters."""
-    if value == 0:
-        return "0"
-    return f"{value:.1e}" if abs(value) < 1e-3 else f"{value:.3g}"
 
 
 def _share(found: Estimate | None) -> str:
@@ -159,22 +162,58 @@ def _divergence(one: Divergence) -> tuple[str, str, str]:
     return one_line(one.item, 80), verdict, said
 
 
-def _sentences(groups: tuple[Group, ...]) -> list[str]:
-    found = []
-    for group in groups:
-        where = f"{group.title}: " if len(groups) > 1 else ""
-        by_verdict: dict[str, list[str]] = {}
-        for row in group.rows:
-            by_verdict.setdefault(row.verdict, []).append(f"{row.name} (KL {row.kl})")
-        if group.trouble:
-            found.append(f"{where}nothing can be judged: {group.trouble}")
-        if true := by_verdict.get("true to the weights"):
-            found.append(f"{where}True to the weights: {', '.join(true)}.")
-        if near := by_verdict.get("as its bits allow"):
-            found.append(f"{where}Off by no more than fewer bits explain: {', '.join(near)}.")
-        found += [
-            f"{where}{row.name} is at fault: {'; '.join(row.faults)}."
-            for row in group.rows
-            if row.verdict == "fault"
+def _sentences(groups: Sequence[Group], models: Sequence[ModelFidelity]) -> Iterator[Said]:
+    """The true ones, then those that lose something, the least first, then those at fault."""
+    several = len(groups) > 1
+    for group, model in zip(groups, models, strict=True):
+        where = f" ({group.title})" if several else ""
+        far = [
+            (arm.kl.mean if arm.kl else math.inf, row)
+            for arm, row in zip(model.arms, group.rows, strict=True)
         ]
-    return found
+        rows = [row for _, row in sorted(far, key=lambda one: one[0])]
+        if group.trouble and any(row.verdict != "not judged" for row in rows):
+            said = f"the reference is not complete{where}, only what it has is judged: {group.trouble}."
+            yield "Caution:", said, False
+        elif group.trouble:
+            yield (
+                "Can't tell",
+                f"whose answers are true to the weights{where}: {group.trouble}.",
+                False,
+            )
+        told = {row.name for arm, row in zip(model.arms, group.rows, strict=True) if arm.kl}
+        good = [row for row in rows if row.name in told]
+        if true := [_with_kl(row) for row in good if row.verdict == "true to the weights"]:
+            yield _listed(true), f"{_are(true)} true to the weights{where}.", True
+        if near := [_with_kl(row) for row in good if row.verdict == "as its bits allow"]:
+            said = f"{_are(near)} off by no more than fewer bits explain{where}."
+            yield _listed(near), said, True
+        dark = [row for row in rows if row.verdict == "not judged" and not group.trouble]
+        if unseen := [row.name for row in dark if row.found.top1 is None]:
+            said = f"how true {_listed(unseen)} {_are(unseen)}{where}: nothing to judge by."
+            yield "Can't tell", said, False
+        for row in rows:
+            if row in dark and row.found.top1 is not None:
+                lacks = f"nothing says in how many bits it is stored, its KL is {row.kl}"
+                if row.name not in told:
+                    lacks = "it shows no probabilities"
+                said = (
+                    f"how far {row.name} is off{where}: {lacks}; its best token is the reference's at "
+                    f"{row.top1} of positions."
+                )
+                yield "Can't tell", said, False
+            if row.verdict == "fault":
+                yield row.name, f"is at fault{where}: {'; '.join(row.faults)}.", False
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _with_kl(row: Row) -> str:
+    return f"{row.name} (KL {row.kl})"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -47,10 +47,12 @@ def _block(block: Block, console: Console) -> None:
         justify = "right" if heading_text in ("latest", "runs") else "left"
         grid.add_column(heading_text, width=width, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in block.rows:
-        name = Text(f" {row.name}")
+        name = Text(row.name)
         if row.lies:
             name.append(f" ✗ {', '.join(row.lies)}", style="red")
-        grid.add_row(name, row.sparkline, row.latest, str(row.runs), _changed(row))
+        grid.add_row(
+            Padding(name, (0, 0, 0, 1)), row.sparkline, row.latest, str(row.runs), _changed(row)
+        )
     console.print(grid)
 
 

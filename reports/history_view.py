@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reports import numbers
-from reports.names import workload_title
-from reports.tables import case_name
+from reports.names import case_name, workload_title
 from reports.untrusted import one_line
 from results.history import Change, History, Series
 

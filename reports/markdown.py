@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from reports import fidelity_text, quality_markdown, sampling_markdown
+from reports.answers import Headline
 from reports.comparisons import REFUSED, RatioCell
+from reports.sentences import Statement
 from reports.tables import Row, Table
 from reports.template_view import ModelView, Templates
 from reports.template_words import LEGEND, MARKS
@@ -42,10 +44,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield from _bullets(
         "In short",
-        (
-            f"**{escape(h.where)}**: {escape(' '.join(s.text for s in h.statements))}"
-            for h in report.headlines
-        ),
+        (_answer(h, s) for h in report.headlines for s in h.statements),
     )
     yield from _bullets("Caveats", map(escape, report.caveats))
     yield from _templates(report.templates)
@@ -79,6 +78,13 @@ def _lines(report: Report) -> Iterator[str]:
             for m in report.definitions
         ),
     )
+
+
+def _answer(headline: Headline, said: Statement) -> str:
+    about = [part for part in (headline.about, headline.where(said)) if part]
+    where = f" ({'; '.join(about)})" if about else ""
+    rest = said.full.removeprefix(said.lead)
+    return f"{headline.question}{escape(where)}: **{escape(said.lead)}**{escape(rest)}"
 
 
 def _table(table: Table) -> Iterator[str]:

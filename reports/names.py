@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from results.arms import arm, variant
+from reports.untrusted import one_line
+from results import arms
+from results.records import Case
 
-__all__ = ["arm", "sampling", "variant", "workload_title"]
+
+def variant(case: Case) -> str:
+    """The artifact and what else tells the arm apart, bounded."""
+    return one_line(arms.variant(case), 100)
+
+
+def case_name(case: Case) -> str:
+    """What rows and sentences call an arm: its backend and variant."""
+    return f"{one_line(case.backend, 60)} {variant(case)}"
 
 
 def workload_title(measure: str, parameters: Mapping[str, Any]) -> str:

@@ -1,126 +1,108 @@
 """Plots of one workload: a row per case, dots for trials, and the estimate with its interval.
 
-All axes start at zero, so that lengths may be compared by eye. matplotlib's object interface
-only: no global figure, nothing to close.
+All axes start at zero, so that lengths may be compared by eye.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-
 from reports import numbers, svg
-from reports.tables import Row, Section, Table
+from reports.canvas import Canvas, Stroke, short, ticks
+from reports.tables import Row, Table
 from results import metrics
 from results.statistics import Estimate
 
 #: Per measure: the metrics that get a plot.
 _DOTS = {
-    "load": ("load_first_token_ms",),
+    "load": ("load_s", "load_first_token_ms"),
     "generate": ("decode_tok_s", "ttft_ms", "ttft_reused_prefix_ms"),
 }
-_PHASES = (("process_s", "process", 1.0), ("import_s", "import", 0.6), ("open_s", "open", 0.3))
 
 #: More dots than this in one row hide each other, and slow the page down.
 _MOST_DOTS = 100
 
-_WIDTH_IN = 4.6
-_ROW_IN = 0.44
-_HEADING_IN = 0.26
-_MARGIN_IN = 0.34
+_WIDTH, _SIDE = 331.0, 5.0
+_ROW, _HEADING, _BELOW = 32.0, 19.0, 25.0
 
 
 @dataclass(frozen=True)
 class Plot:
     title: str
     note: str
-    svg: str
+    svg: svg.Drawing
 
 
 @dataclass(frozen=True)
-class _Slot:
-    """A row's place on the vertical axis, in inches from the top."""
+class _Scale:
+    """From a metric's own unit to where it stands in the drawing, in points."""
 
-    row: Row
-    at: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return _SIDE + min(value / self.end, 1) * (_WIDTH - 2 * _SIDE)
 
 
-def plots(table: Table, colors: dict[str, int]) -> Iterator[Plot]:
+def plots(table: Table, colors: Mapping[str, int]) -> Iterator[Plot]:
     """The plots of a workload. `colors` gives each backend its number, the same in all plots."""
-    if table.measure == "load" and _has(table, "load_s"):
-        yield _bars(table, colors)
     for name in _DOTS.get(table.measure, ()):
         if _has(table, name):
             metric = metrics.METRICS[name]
             better = f"{metric.better} is better" if metric.better else ""
-            yield _dots(table, (name,), metric.title, better, colors)
-    memory = ("peak_pss_bytes",) if _all_pss(table) else ("peak_rss_bytes",)
-    if _has(table, memory[0]):
-        kind = "proportional set size" if memory == ("peak_pss_bytes",) else "resident set size"
+            yield _dots(table, metric, metric.title, better, colors)
+    if _has(table, table.peak):
+        kind = "proportional set size" if table.peak == "peak_pss_bytes" else "resident set size"
         note = f"{kind}, lower is better; the bar is the artifact's size on disk"
-        yield _dots(table, memory, "peak memory", note, colors, sizes=True)
+        yield _dots(table, metrics.METRICS[table.peak], "peak memory", note, colors, sizes=True)
 
 
 def _has(table: Table, metric: str) -> bool:
     return any(metric in row.summary.estimates for row in table.rows)
 
 
-def _all_pss(table: Table) -> bool:
-    return all(
-        "peak_pss_bytes" in row.summary.estimates for row in table.rows if row.summary.estimates
-    )
-
-
 def _dots(
     table: Table,
-    names: tuple[str, ...],
+    metric: metrics.Metric,
     title: str,
     note: str,
-    colors: dict[str, int],
+    colors: Mapping[str, int],
     *,
     sizes: bool = False,
 ) -> Plot:
-    metric = metrics.METRICS[names[0]]
-    found = {row.name: row.summary.estimates.get(metric.name) for row in table.rows}
+    found = [(row, row.summary.estimates.get(metric.name)) for row in table.rows]
     on_disk = [row.summary.facts.bytes for row in table.rows if row.summary.facts] if sizes else []
-    limit = _limit([e for e in found.values() if e], on_disk)
-    factor, unit = numbers.scale(limit, metric.unit)
-    figure, axes, slots = _canvas(table, limit * factor, unit, found, metric)
-    with matplotlib.rc_context(svg.STYLE):
-        for slot in slots:
-            color = svg.SERIES[colors[slot.row.backend] % len(svg.SERIES)]
-            facts = slot.row.summary.facts
-            if sizes and facts and found[slot.row.name]:
-                width = facts.bytes * factor
-                axes.barh(slot.at, width, height=0.16, color=color, alpha=0.22, linewidth=0)
-            estimate = found[slot.row.name]
-            if estimate is None:
-                continue
-            values = [v * factor for v in _drawn(slot.row.summary.values[metric.name])]
-            axes.plot(
-                values,
-                [slot.at] * len(values),
-                "o",
-                ms=4.5,
-                mfc="none",
-                mec=color,
-                mew=0.9,
-                alpha=0.75,
-            )
-            _estimate(axes, estimate, factor, slot.at, color)
-    heading = f"{title}: {table.title}"
+    scale = _Scale(_limit([e for _, e in found if e], on_disk))
+    drawn, places = _rows(table, scale, metric)
+    dots: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    lines: dict[str, list[Stroke]] = defaultdict(list)
+    means: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row, y in places:
+        color = svg.series(colors[row.backend])
+        estimate = row.summary.estimates.get(metric.name)
+        if estimate is None:
+            continue
+        if sizes and row.summary.facts:
+            drawn.bar(_SIDE, y, scale(row.summary.facts.bytes) - _SIDE, 11, color, 0.22)
+        dots[color] += [(scale(value), y) for value in _drawn(row.summary.values[metric.name])]
+        if estimate.low is not None and estimate.high is not None:
+            lines[color].append([(scale(estimate.low), y), (scale(estimate.high), y)])
+        means[color].append((scale(estimate.value), y))
+    for color, points in means.items():
+        drawn.marks(dots[color], "o", 4.5, edge=color, edge_width=0.9, alpha=0.75)
+        drawn.strokes(lines[color], color, 2.2)
+        drawn.marks(points, "D", 5.5, color, svg.PAPER)
     most = max((len(row.summary.values.get(metric.name, ())) for row in table.rows), default=0)
     if most > _MOST_DOTS:
         note += (
             f"{'; ' if note else ''}dots are {_MOST_DOTS} of up to {most} trials, extremes included"
         )
+    heading = f"{title}: {table.title}"
     return Plot(
-        title, note, svg.inline(figure, _prefix(table, metric), heading, _described(found, metric))
+        title,
+        note,
+        drawn.inline(f"{table.anchor}-{metric.name}", heading, _described(found, metric)),
     )
 
 
@@ -132,114 +114,41 @@ def _drawn(values: Sequence[float]) -> Sequence[float]:
     return [ordered[round(n * last / (_MOST_DOTS - 1))] for n in range(_MOST_DOTS)]
 
 
-def _bars(table: Table, colors: dict[str, int]) -> Plot:
-    metric = metrics.METRICS["load_s"]
-    found = {row.name: row.summary.estimates.get("load_s") for row in table.rows}
-    limit = _limit([e for e in found.values() if e], [])
-    factor, unit = numbers.scale(limit, "s")
-    figure, axes, slots = _canvas(table, limit * factor, unit, found, metric)
-    with matplotlib.rc_context(svg.STYLE):
-        for slot in slots:
-            color = svg.SERIES[colors[slot.row.backend] % len(svg.SERIES)]
-            left = 0.0
-            for name, _, strength in _PHASES:
-                phase = slot.row.summary.estimates.get(name)
-                if phase is not None:
-                    width = phase.value * factor
-                    axes.barh(
-                        slot.at,
-                        width,
-                        left=left,
-                        height=0.16,
-                        color=color,
-                        alpha=strength,
-                        linewidth=0,
-                    )
-                    left += width
-            if (estimate := found[slot.row.name]) is not None:
-                _estimate(axes, estimate, factor, slot.at, svg.INK)
-    note = "process start, engine import, model open (dark to light); lower is better"
-    described = f"{_described(found, metric)} Each bar is split into {note}."
-    return Plot(
-        "load time",
-        note,
-        svg.inline(figure, _prefix(table, metric), f"load time: {table.title}", described),
-    )
-
-
-def _canvas(
-    table: Table,
-    limit: float,
-    unit: str,
-    found: dict[str, Estimate | None],
-    metric: metrics.Metric,
-) -> tuple[Figure, Axes, list[_Slot]]:
-    """An empty plot with a name and a value above each row's line."""
+def _rows(
+    table: Table, scale: _Scale, metric: metrics.Metric
+) -> tuple[Canvas, list[tuple[Row, float]]]:
+    """A drawing with a name, a value and a line for each row, and how high each line is."""
     several = len(table.sections) > 1
-    at, slots = 0.0, []
-    headings: list[tuple[float, Section]] = []
+    height = _ROW * len(table.rows) + several * _HEADING * len(table.sections) + 4 + _BELOW
+    drawn, places, at = Canvas(_WIDTH, height), [], height
+    _grid(drawn, scale, metric.unit)
     for section in table.sections:
         if several:
-            headings.append((at + 0.17, section))
-            at += _HEADING_IN
+            drawn.text(_SIDE, at - 12, short(section.short, 58), 7.5, svg.MUTED)
+            at -= _HEADING
         for row in section.rows:
-            slots.append(_Slot(row, at + 0.33))
-            at += _ROW_IN
-    height = at + 0.06
-    with matplotlib.rc_context(svg.STYLE):
-        figure = Figure(figsize=(_WIDTH_IN, height + _MARGIN_IN))
-        total = height + _MARGIN_IN
-        axes = figure.add_axes((0.015, _MARGIN_IN / total, 0.97, height / total))
-        axes.set_xlim(0, limit)
-        axes.set_ylim(height, 0)
-        axes.set_yticks([])
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.tick_params(axis="x", colors=svg.MUTED, length=0, labelsize=8, pad=3)
-        axes.grid(axis="x", color=svg.RULE, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.patch.set_visible(False)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= limit])
-        _label_ticks(axes, unit)
-        across = axes.get_yaxis_transform()
-        for y, section in headings:
-            text = _short(section.short, 58)
-            axes.text(0, y, text, transform=across, fontsize=7.5, color=svg.MUTED, va="baseline")
-        for slot in slots:
-            value = found[slot.row.name]
-            right = numbers.with_interval(value, metric.unit) if value else _absent(slot.row)
-            y = slot.at - 0.12
-            name = _short(slot.row.name, 30) + (" ✗" if slot.row.lies else "")
-            axes.text(0, y, name, transform=across, color=svg.INK, va="baseline")
-            axes.text(1, y, right, transform=across, color=svg.INK, va="baseline", ha="right")
-            axes.axhline(slot.at, color=svg.RULE, linewidth=0.6, zorder=0.5)
-    return figure, axes, slots
+            value = row.summary.estimates.get(metric.name)
+            said = numbers.with_interval(value, metric.unit) if value else _absent(row)
+            drawn.text(_SIDE, at - 15, short(row.name, 30) + (" ✗" if row.lies else ""))
+            drawn.text(_WIDTH - _SIDE, at - 15, said, align="right")
+            places.append((row, at - 24))
+            at -= _ROW
+    drawn.strokes([[(_SIDE, y), (_WIDTH - _SIDE, y)] for _, y in places], svg.RULE, 0.6)
+    return drawn, places
 
 
-def _label_ticks(axes: Axes, unit: str) -> None:
+def _grid(drawn: Canvas, scale: _Scale, unit: str) -> None:
     """The unit stands at the last tick; labels at the edges stay inside the drawing."""
-    labels = axes.get_xticklabels()
-    ticks = axes.get_xticks()
-    texts = [f"{tick:g}" for tick in ticks]
-    texts[-1] += f" {unit}"
-    axes.set_xticklabels(texts)
-    labels = axes.get_xticklabels()
-    labels[0].set_horizontalalignment("left")
-    labels[-1].set_horizontalalignment("right")
-
-
-def _estimate(axes: Axes, found: Estimate, factor: float, y: float, color: str) -> None:
-    if found.low is not None and found.high is not None:
-        axes.plot(
-            [found.low * factor, found.high * factor],
-            [y, y],
-            color=color,
-            lw=2.2,
-            solid_capstyle="butt",
-        )
-    axes.plot([found.value * factor], [y], "D", ms=5.5, mfc=color, mec=svg.PAPER, mew=1.0)
+    factor, shown = numbers.scale(scale.end, unit)
+    found = ticks(scale.end * factor, 5)
+    places = [scale(tick / factor) for tick in found]
+    drawn.strokes([[(x, _BELOW), (x, drawn.height)] for x in places], svg.RULE, 0.6)
+    for tick, x in zip(found, places, strict=True):
+        last = tick == found[-1]
+        drawn.text(
+            x, 10, f"{tick:g} {shown}" if last else f"{tick:g}", 8, svg.MUTED,
+            align="right" if last else "center" if tick else "left",
+        )  # fmt: skip
 
 
 def _limit(found: Sequence[Estimate], others: Sequence[float]) -> float:
@@ -253,14 +162,6 @@ def _absent(row: Row) -> str:
     return row.trouble or numbers.MISSING
 
 
-def _described(found: dict[str, Estimate | None], metric: metrics.Metric) -> str:
-    parts = (f"{name}: {numbers.with_interval(e, metric.unit)}" for name, e in found.items())
+def _described(found: Sequence[tuple[Row, Estimate | None]], metric: metrics.Metric) -> str:
+    parts = (f"{row.name}: {numbers.with_interval(e, metric.unit)}" for row, e in found)
     return f"{metric.title} with 95 % intervals. {'; '.join(parts)}."
-
-
-def _prefix(table: Table, metric: metrics.Metric) -> str:
-    return f"{table.anchor}-{metric.name}"
-
-
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

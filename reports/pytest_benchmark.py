@@ -12,8 +12,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reports.names import workload_title
-from reports.tables import case_name
+from reports.names import case_name, workload_title
 from reports.untrusted import one_line
 from results.metrics import METRICS
 from results.store import Run

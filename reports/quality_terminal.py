@@ -40,7 +40,7 @@ def _group(console: Console, group: GroupView) -> None:
         grid.add_column(heading, width=width, justify="right", overflow="fold")
     for row in group.rows:
         grid.add_row(
-            Text(f" {row.name}" if row.first else ""),
+            Padding(Text(row.name if row.first else ""), (0, 0, 0, 1)),
             Text(str(row.number)),
             Text(row.accuracy),
             Text(row.valid),

@@ -13,7 +13,7 @@ from results import quality
 from results.quality_answers import Answer, Item, by_item
 from results.quality_check import reference
 from results.quality_comparison import Pair
-from results.store import Run
+from results.quality_statistics import Mean
 
 #: Pairs of engines and items with answers that a page shows; the CSV files have all of them.
 _PAIRS = 60
@@ -23,12 +23,14 @@ _TEXT = 600
 
 @dataclass(frozen=True)
 class Row:
-    """One arm under one setting. `number` is the setting's, from 1; `first` starts an arm."""
+    """One arm under one setting. `number` is the setting's, from 1; `first` starts an arm; `right` is
+    the share of right answers, which `accuracy` shows."""
 
     backend: str
     artifact: str
     number: int
     first: bool
+    right: Mean | None
     accuracy: str
     by_kind: tuple[str, ...]
     valid: str
@@ -115,9 +117,8 @@ class Quality:
     groups: tuple[GroupView, ...]
 
 
-def build(run: Run) -> Quality | None:
+def build(found: Sequence[quality.Group]) -> Quality | None:
     """None where the run asked no questions."""
-    found = quality.groups(run)
     if not found:
         return None
     return Quality(
@@ -183,9 +184,10 @@ def _rows(
         )
         yield Row(
             backend=one_line(arm.case.backend, 60),
-            artifact=one_line(variant(arm.case), 60),
+            artifact=variant(arm.case),
             number=summary.setting + 1,
             first=summary is arm.summaries[0],
+            right=summary.accuracy,
             accuracy=words.percent(summary.accuracy),
             by_kind=tuple(
                 f"{summary.by_kind[k].value * 100:.0f} %" if k in summary.by_kind else MISSING

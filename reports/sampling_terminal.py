@@ -29,7 +29,7 @@ def show(console: Console, found: Samplers | None) -> None:
         grid.add_column(head, width=8, justify="center", overflow="fold")
     for row in found.rows:
         marks = (Text(cell.mark, style=_STYLES[cell.severity]) for cell in row.cells)
-        grid.add_row(Text(f" {row.name}"), *marks)
+        grid.add_row(Padding(Text(row.name), (0, 0, 0, 1)), *marks)
     console.print(grid)
     for where, said in found.sentences:
         text = Text(f"{where}: ", style="dim").append(said, style="not dim")

@@ -114,7 +114,7 @@ def _row(number: int, arm: sampling.Arm) -> Row:
     return Row(
         model=one_line(arm.case.model, 80),
         backend=one_line(arm.case.backend, 60),
-        artifact=one_line(variant(arm.case), 120),
+        artifact=variant(arm.case),
         cells=tuple(_cell(found.get(name), arm.trouble) for name in PARAMETERS),
         order=arm.order,
         trouble=one_line(arm.trouble or "", 400),

@@ -27,6 +27,8 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
 _FONT_SIZE = re.compile(r"([\d.]+)px")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_COORDINATES = frozenset({"d", "x", "y", "width", "height", "transform", "points", "viewBox"})
 _DROPPED = (f"{_SVG}metadata", f"{_SVG}style")
 
 #: svg.hashsalt: the same figure gives the same bytes. fonttype none: text stays text.
@@ -40,7 +42,25 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def inline(figure: Figure, prefix: str, title: str, description: str) -> str:
+def series(number: int) -> str:
+    """The colour of the engine with this number; there are eight, then they begin again."""
+    return SERIES[number % len(SERIES)]
+
+
+class Drawing(str):
+    """An `<svg>` element, and the figure that it was made from: for a file of its own."""
+
+    figure: Figure
+    prefix: str
+    heading: str
+
+    def __new__(cls, text: str, figure: Figure, prefix: str, title: str) -> Drawing:
+        made = super().__new__(cls, text)
+        made.figure, made.prefix, made.heading = figure, prefix, title
+        return made
+
+
+def inline(figure: Figure, prefix: str, title: str, description: str) -> Drawing:
     """The figure as one `<svg>` element. `prefix` must be unique within the page."""
     FigureCanvasSVG(figure)
     file = io.StringIO()
@@ -51,7 +71,10 @@ def inline(figure: Figure, prefix: str, title: str, description: str) -> str:
         for child in list(parent):
             if child.tag in _DROPPED:
                 parent.remove(child)
+    used = {name for element in root.iter() for name in _references(element)}
     for element in root.iter():
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
         _attributes(element, prefix)
     for name in ("width", "height"):
         root.attrib.pop(name, None)
@@ -63,7 +86,19 @@ def inline(figure: Figure, prefix: str, title: str, description: str) -> str:
         root.insert(position, element)
     ElementTree.register_namespace("", _SVG.strip("{}"))
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-    return ElementTree.tostring(root, encoding="unicode")
+    text = ElementTree.tostring(root, encoding="unicode")
+    return Drawing(text, figure, prefix, title)
+
+
+def _references(element: ElementTree.Element) -> list[str]:
+    """The ids that an element refers to. matplotlib names every group; most names serve nothing."""
+    link = [element.attrib[_XLINK].removeprefix("#")] if _XLINK in element.attrib else []
+    return link + [name for text in element.attrib.values() for name in _REFERENCE.findall(text)]
+
+
+def _rounded(number: re.Match[str]) -> str:
+    text = f"{float(number[0]):.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
 
 
 def _attributes(element: ElementTree.Element, prefix: str) -> None:
@@ -90,3 +125,5 @@ def _attributes(element: ElementTree.Element, prefix: str) -> None:
     for name, value in element.attrib.items():
         if "url(#" in value:
             element.set(name, _REFERENCE.sub(rf"url(#{prefix}-\1)", value))
+        elif name in _COORDINATES:
+            element.set(name, " ".join(_NUMBER.sub(_rounded, value).split()))

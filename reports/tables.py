@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import numbers
-from reports.names import arm, variant, workload_title
+from reports.names import case_name, variant, workload_title
 from reports.untrusted import one_line
-from results import metrics
-from results.records import Case
+from results import memory, metrics
 from results.statistics import Estimate
 from results.summary import CaseSummary, Group, Verdict, Workload
 
@@ -75,13 +74,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """One workload: a task that all its rows were given."""
+    """One workload: a task that all its rows were given. `peak` is its metric of peak memory."""
 
     anchor: str
     title: str
     model: str
     measure: str
     columns: tuple[metrics.Metric, ...]
+    peak: str
     sections: tuple[Section, ...]
 
     @property
@@ -107,7 +107,7 @@ def group_order(group: Group) -> tuple[Any, ...]:
         -len(group.cases),
         group.precision or "~",
         group.weights or "~",
-        arm(group.cases[0].case),
+        case_name(group.cases[0].case),
     )
 
 
@@ -145,16 +145,16 @@ def build_table(number: int, task: Workload, title: str, letters: Letters) -> Ta
     present = {name for case in cases for name in case.estimates}
     expected = {m.name for case in cases for m in metrics.applicable(case.case)}
     columns = [name for name in wanted if name in expected and (name in present or not present)]
-    if "peak_pss_bytes" in present and all(
-        "peak_pss_bytes" in case.estimates for case in cases if case.estimates
-    ):
-        columns.remove("peak_rss_bytes")
+    peak = memory.peak_metric(case.estimates for case in cases)
+    if peak in present:
+        columns = [name for name in columns if name == peak or name not in memory.PEAKS]
     return Table(
         anchor=f"task-{number + 1}",
         title=title,
         model=one_line(task.model, 80),
         measure=one_line(task.measure, 40),
         columns=tuple(metrics.METRICS[name] for name in columns),
+        peak=peak,
         sections=tuple(
             _section(group, letters[task.model, group.weights, group.precision])
             for group in sorted(task.groups, key=group_order)
@@ -170,18 +170,13 @@ def _section(group: Group, letter: str) -> Section:
     return Section(letter, short, f"{short}: {alike}", tuple(rows))
 
 
-def case_name(case: Case) -> str:
-    """What rows call a case: backend and artifact, with the settings that set it apart."""
-    return f"{one_line(case.backend, 60)} {one_line(variant(case), 60)}"
-
-
 def _row(summary: CaseSummary) -> Row:
     counts = summary.counts
     trouble = ", ".join(f"{n} {status}" for status, n in counts.by_status() if n and status != "ok")
     verdicts = {verdict.budget.metric: verdict.verdict for verdict in summary.budgets}
     return Row(
         backend=one_line(summary.case.backend, 60),
-        artifact=one_line(variant(summary.case), 60),
+        artifact=variant(summary.case),
         ok=f"{counts.ok}/{counts.planned}",
         trouble=trouble,
         lies=tuple(

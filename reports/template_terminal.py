@@ -78,5 +78,5 @@ def _marks(console: Console, model: ModelView, part: slice) -> None:
         grid.add_column(str(column.number), width=3, justify="right", overflow="fold")
     for row in model.rows:
         marks = (Text(cell.mark, style=_STYLES[cell.severity]) for cell in row.cells[part])
-        grid.add_row(Text(f" {row.name}"), *marks)
+        grid.add_row(Padding(Text(row.name), (0, 0, 0, 1)), *marks)
     console.print(grid)

@@ -199,7 +199,7 @@ def _row(arm: templates.Arm, anchors: dict[tuple[int, int], str]) -> Row:
     agreed = sum(cell.findings[0].severity in ("same", "harmless") for cell in arm.cells)
     return Row(
         backend=one_line(arm.case.backend, 60),
-        artifact=one_line(variant(arm.case), 60),
+        artifact=variant(arm.case),
         cells=tuple(cells),
         agreed=f"{agreed} of {len(cells)}",
         harm=mean_harm(arm.harm_nats),

@@ -14,23 +14,25 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from reports import view
+from reports.answers import Headline
 from reports.comparisons import ComparisonTable
 from reports.evidence import Audit
+from reports.failures import FailureLine
 from reports.fidelity_text import show as show_fidelity
 from reports.numbers import MISSING
 from reports.quality_terminal import show as show_quality
 from reports.sampling_terminal import show as show_samplers
-from reports.sentences import Headline
 from reports.tables import Row, Table
 from reports.template_terminal import show as show_templates
 from results.store import Run
 
-#: The columns: heading, metrics (the first that a case has is shown), width.
+#: The columns: heading, metrics (the first that a case has is shown; none: the table's of peak
+#: memory), width.
 _COLUMNS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("load", ("load_s",), 12),
     ("TTFT", ("ttft_ms", "ttft_reused_prefix_ms"), 12),
     ("tok/s", ("decode_tok_s",), 10),
-    ("peak memory", ("peak_pss_bytes", "peak_rss_bytes"), 12),
+    ("peak memory", (), 12),
 )
 _NAME_WIDTH = 21
 _STYLES = {"met": "", "missed": "red", "unknown": "yellow"}
@@ -43,6 +45,7 @@ def show(run: Run, console: Console) -> None:
     console.print(
         title.append(f" · {', '.join(report.models)} · {report.trials}", style="not bold")
     )
+    _list(console, "In short", [line for h in report.headlines for line in _headline(h)])
     if report.has_tasks:
         console.print()
         console.print(_grid(show_header=True))
@@ -54,7 +57,6 @@ def show(run: Run, console: Console) -> None:
     show_fidelity(console, report.fidelity)
     show_quality(console, report.quality)
     show_samplers(console, report.samplers)
-    _list(console, "In short", [_headline(h) for h in report.headlines])
     _list(console, "Budgets", [_budget(line) for line in report.budgets])
     _list(console, "Failures", [_failure(line) for line in report.failures])
     _list(console, "Audit", _audit(report.audit))
@@ -84,10 +86,10 @@ def _rows(table: Table) -> Iterator[Grid | Padding]:
         for row in section.rows:
             grid = _grid(show_header=False)
             grid.add_row(
-                Text(f" {row.name}"),
+                Padding(Text(row.name), (0, 0, 0, 1)),
                 Text(row.ok, style="red" if row.trouble else ""),
                 Text(section.letter),
-                *_values(row),
+                *_values(row, table.peak),
             )
             yield grid
             if row.lies:
@@ -95,13 +97,13 @@ def _rows(table: Table) -> Iterator[Grid | Padding]:
                 yield Padding(lies, (0, 0, 0, 3), expand=False)
 
 
-def _values(row: Row) -> Sequence[Text]:
+def _values(row: Row, peak: str) -> Sequence[Text]:
     if row.summary.counts.ok == 0:
         status = row.summary.failure.status if row.summary.failure else "not run"
         return [Text(status, style="red"), *(Text(MISSING, style="dim") for _ in _COLUMNS[1:])]
     shown = []
     for _, names, _ in _COLUMNS:
-        cells = [row.cells[name] for name in names if name in row.cells]
+        cells = [row.cells[name] for name in names or (peak,) if name in row.cells]
         cell = next((c for c in cells if c.value != MISSING), None)
         if cell is None:
             shown.append(Text(MISSING, style="dim"))
@@ -112,11 +114,18 @@ def _values(row: Row) -> Sequence[Text]:
     return shown
 
 
-def _headline(headline: Headline) -> Text:
-    text = Text().append(f"{headline.where}:", style="dim")
-    for statement in headline.statements:
-        text.append(f" {statement.text}", style="" if statement.told else "yellow")
-    return text
+def _headline(headline: Headline) -> Iterator[Text]:
+    """The question and its tasks in one line, then what is said."""
+    about = f" · {headline.about}" if headline.about else ""
+    yield Text(headline.question, style="bold").append(about, style="not bold dim")
+    for said in headline.statements:
+        where = headline.where(said)
+        text = Text(f"{where}: " if where else "", style="dim")
+        text.append(said.lead, style="not dim bold" if said.told else "not dim yellow")
+        text.append(f" {said.text}", style="not dim default")
+        if said.against:
+            text.append(f" But: {'; '.join(said.against)}.", style="not dim yellow")
+        yield text
 
 
 def _budget(line: view.BudgetLine) -> Text:
@@ -128,7 +137,7 @@ def _budget(line: view.BudgetLine) -> Text:
     return text
 
 
-def _failure(line: view.FailureLine) -> Text:
+def _failure(line: FailureLine) -> Text:
     text = Text(f"{line.case}", style="bold")
     text.append(
         f" ({'; '.join(line.tasks)}), {line.count} ({line.how}): {line.reason}", style="not bold"

@@ -8,40 +8,42 @@ the random order in which trials ran.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from reports import (
+    answers,
     comparisons,
     evidence,
+    failures,
     fidelity_view,
     numbers,
+    objections,
     quality_view,
+    raw,
     sampling_view,
     sentences,
+    side_by_side,
     template_view,
 )
 from reports.facts import rows
+from reports.names import case_name
 from reports.tables import (
     Letters,
     Table,
     assign_letters,
     build_table,
-    case_name,
     group_order,
     task_order,
     titles,
 )
 from reports.untrusted import lines, one_line
-from results import metrics
+from results import fidelity, metrics, quality
 from results.records import Engine
 from results.store import Run
 from results.summary import (
-    AUDIT,
-    HARM,
     REFERENCE,
-    TEMPLATES,
     CaseSummary,
     Group,
     Workload,
@@ -63,23 +65,6 @@ class BudgetLine:
 
 
 @dataclass(frozen=True)
-class FailureLine:
-    """The first failure of a case; cases of one engine and artifact that fail alike are one line.
-
-    `how` is the status with the signal or exit code, `tasks` where it happened.
-    """
-
-    case: str
-    tasks: tuple[str, ...]
-    status: str
-    how: str
-    count: str
-    reason: str
-    remedy: str
-    log_tail: str
-
-
-@dataclass(frozen=True)
 class ArtifactLine:
     name: str
     letter: str
@@ -92,6 +77,10 @@ class ArtifactLine:
 
 @dataclass(frozen=True)
 class Report:
+    """`answers_of`: by a table's anchor, what its task says by itself where `headlines` merge
+    several; `trials_of`: the trials of its rows. `parted`: by model, as in `fidelity`, the greedy answers that
+    leave the reference's."""
+
     title: str
     description: str
     run: str
@@ -100,8 +89,10 @@ class Report:
     models: tuple[str, ...]
     trials: str
     complete: bool
-    headlines: tuple[sentences.Headline, ...]
+    headlines: tuple[answers.Headline, ...]
     tables: tuple[Table, ...]
+    answers_of: Mapping[str, tuple[answers.Headline, ...]]
+    trials_of: Mapping[str, tuple[raw.CaseTrials, ...]]
     weights: tuple[str, ...]
     comparisons: tuple[comparisons.ComparisonTable, ...]
     audit: evidence.Audit
@@ -110,7 +101,7 @@ class Report:
     agreeing_claims: int
     conditions: tuple[evidence.ConditionsRow, ...]
     budgets: tuple[BudgetLine, ...]
-    failures: tuple[FailureLine, ...]
+    failures: tuple[failures.FailureLine, ...]
     host: tuple[tuple[str, str], ...]
     fingerprint: str
     plan: tuple[tuple[str, str], ...]
@@ -125,6 +116,7 @@ class Report:
     caveats: tuple[str, ...]
     templates: template_view.Templates | None = None
     fidelity: fidelity_view.Fidelity | None = None
+    parted: tuple[tuple[side_by_side.Item, ...], ...] = ()
     quality: quality_view.Quality | None = None
     samplers: sampling_view.Samplers | None = None
 
@@ -151,6 +143,14 @@ def build(run: Run) -> Report:
     claims, agreeing = evidence.claim_lines(tables)
     shown = {metric.name for table in tables for metric in table.columns}
     shown |= set(evidence.MEMORY_METRICS)
+    judged, questions = fidelity.of(run), quality.groups(run)
+    against = objections.build(judged, questions)
+    truth = fidelity_view.build(judged)
+    # The arms of a gate are judged by the gate alone.
+    asked = [
+        {} if "gate" in info.plan else answers.ask(task, title, letters, against)
+        for task, title in zip(tasks, names, strict=True)
+    ]
     done = sum(s.counts.ok for s in summaries)
     planned = sum(s.counts.planned for s in summaries)
     return Report(
@@ -162,13 +162,14 @@ def build(run: Run) -> Report:
         models=tuple(dict.fromkeys(one_line(s.case.model, 80) for s in summaries)),
         trials=f"{done} of {planned} trials ok",
         complete=not run.missing,
-        headlines=tuple(
-            headline
-            for task, title in zip(tasks, names, strict=True)
-            for group in sorted(task.groups, key=group_order)
-            for headline in sentences.headlines(title, group)
-        ),
+        headlines=(*answers.headlines(tasks, asked, against), *_truest(truth, tables)),
         tables=tables,
+        answers_of={
+            table.anchor: tuple(answers.of_task(found, against))
+            for found, table in zip(asked, tables, strict=True)
+            if sum(other.measure == table.measure for other in tables) > 1
+        },
+        trials_of={table.anchor: raw.build(table) for table in tables},
         weights=_legend(tasks, letters),
         comparisons=comparisons.build(tasks, tables),
         audit=evidence.audit(summaries),
@@ -177,24 +178,43 @@ def build(run: Run) -> Report:
         agreeing_claims=agreeing,
         conditions=evidence.condition_rows(tables),
         budgets=_budgets(run, tables),
-        failures=tuple(_failures(tables, summaries)),
+        failures=tuple(failures.build(tables, summaries)),
         host=tuple(rows(info.host)),
         fingerprint=one_line(info.fingerprint, 80),
         plan=tuple(rows({k: v for k, v in info.plan.items() if k != "gate"})),
         engines=tuple(_engines(summaries)),
         software=tuple(rows({**info.environment, "tokenizer": dict(info.tokenizer)})),
         artifacts=_artifacts(run, letters),
-        command=one_line(shlex.join(info.command), 1000),
+        command=one_line(shlex.join(_as_typed(info.command)), 1000),
         scenario=lines(info.scenario_text, 100_000),
         scenario_sha256=one_line(info.scenario_sha256, 80),
         seed=info.seed,
         definitions=tuple(m for m in metrics.METRICS.values() if tables and m.name in shown),
         caveats=_caveats(run),
         templates=template_view.build(run),
-        fidelity=fidelity_view.build(run),
-        quality=quality_view.build(run),
+        fidelity=truth,
+        parted=side_by_side.build(run, judged),
+        quality=quality_view.build(questions),
         samplers=sampling_view.build(run),
     )
+
+
+def _as_typed(command: Sequence[str]) -> Sequence[str]:
+    """With the program's name, which a run keeps only where it was started by another one."""
+    return command if command[:1] == ("bakeoff",) else ("bakeoff", *command)
+
+
+def _truest(
+    found: fidelity_view.Fidelity | None, tables: Sequence[Table]
+) -> Iterator[answers.Headline]:
+    """Who is true to the weights; where nobody looked, that nobody did."""
+    if found is not None:
+        said = tuple(sentences.Statement("", "", *one) for one in found.sentences)
+        yield answers.Headline("Truest", said)
+    elif tables:
+        text = "whose answers are true to the weights: the run has no measure “fidelity”."
+        said = (sentences.Statement("", "", sentences.CAN_T_TELL, text, False),)
+        yield answers.Headline("Truest", said)
 
 
 def _legend(tasks: Sequence[Workload], letters: Letters) -> tuple[str, ...]:
@@ -254,44 +274,6 @@ def _budgets(run: Run, tables: Sequence[Table]) -> tuple[BudgetLine, ...]:
             )
         )
     return tuple(found)
-
-
-def _failures(tables: Sequence[Table], summaries: Sequence[CaseSummary]) -> Iterator[FailureLine]:
-    tasks = [(table.title, row.summary) for table in tables for row in table.rows]
-    names = {AUDIT: "Audit", TEMPLATES: "Chat templates", HARM: "What templates do to the model"}
-    names |= {"reference": "Reference of fidelity", "fidelity": "Fidelity"}
-    names |= {"quality": "Answers to tasks", "sampling": "Samplers"}
-    others = [s for s in summaries if s.case.measure in names]
-    several = len({s.case.model for s in summaries}) > 1
-    for summary in sorted(others, key=lambda s: (case_name(s.case), s.case.model)):
-        where = f"{one_line(summary.case.model, 80)}: " if several else ""
-        tasks.append((where + names[summary.case.measure], summary))
-    alike: dict[tuple[object, ...], list[tuple[str, CaseSummary]]] = {}
-    for title, summary in tasks:
-        if (bad := summary.failure) is not None:
-            name = case_name(summary.case)
-            key = (name, bad.status, bad.signal, bad.exit_code, bad.reason, bad.remedy)
-            alike.setdefault(key, []).append((title, summary))
-    for found in alike.values():
-        first = found[0][1]
-        failure = first.failure
-        assert failure is not None
-        how = str(failure.status)
-        if failure.signal:
-            how += f", {one_line(failure.signal, 20)}"
-        elif failure.exit_code:
-            how += f", exit code {failure.exit_code}"
-        counts = [summary.counts for _, summary in found]
-        yield FailureLine(
-            case=case_name(first.case),
-            tasks=tuple(title for title, _ in found),
-            status=failure.status,
-            how=how,
-            count=f"{sum(c.bad for c in counts)} of {sum(c.planned for c in counts)} trials",
-            reason=one_line(failure.reason or "no reason was recorded", 600),
-            remedy=one_line(failure.remedy or "", 600),
-            log_tail=lines(failure.log_tail[-3000:], 3000),
-        )
 
 
 def _engines(summaries: Sequence[CaseSummary]) -> Iterator[tuple[str, str]]:

@@ -30,7 +30,7 @@ CHECKS = ("templates", "token_counts", "size", "greedy", "budgets")
 
 @dataclass(frozen=True)
 class Baseline:
-    """`cases` by `fixed.task_of`. `host` and `fingerprint` say where it was made, `engines` which
+    """`cases` by `fixed.identity`. `host` and `fingerprint` say where it was made, `engines` which
     versions it was made with, by backend."""
 
     run: str
@@ -50,7 +50,7 @@ class BadBaseline(ValueError):
 def of(run: Run) -> Baseline:
     """What a run gives. Of a gate's arms, the base."""
     cases = {
-        fixed.task_of(one.case): one
+        fixed.identity(one.case): one
         for one in fixed.of(run).values()
         if one.case.arm in ("", "base")
     }
@@ -98,7 +98,7 @@ def from_json(text: str) -> Baseline:
             host=dict(data["host"]),
             engines={str(k): str(v) for k, v in data["engines"].items()},
             budgets=tuple(Budget(**one) for one in data["budgets"]),
-            cases={fixed.task_of(one.case): one for one in cases},
+            cases={fixed.identity(one.case): one for one in cases},
         )
     except BadBaseline:
         raise
@@ -110,7 +110,7 @@ def check(run: Run, baseline: Baseline, names: Sequence[str] = CHECKS) -> Outcom
     """A run against the file, as a gate's outcome. Never green where a check that was asked for can't
     be made on this machine."""
     mine = {
-        fixed.task_of(one.case): one for one in fixed.of(run).values() if one.case.arm != "base"
+        fixed.identity(one.case): one for one in fixed.of(run).values() if one.case.arm != "base"
     }
     pairs = [(one, mine[name]) for name, one in baseline.cases.items() if name in mine]
     elsewhere = run.info.fingerprint != baseline.fingerprint

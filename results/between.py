@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from results import baseline, fixed
 from results.certificate import Certificate, certify
 from results.comparison import HEADLINES
-from results.fixed import task_of
+from results.fixed import identity
 from results.gate import exact
-from results.gate.family import task
+from results.gate.family import named
 from results.gate.outcome import Exact
 from results.gate.rules import EXACT
 from results.metrics import METRICS, Metric
@@ -40,7 +39,6 @@ class Line:
     second: Estimate | None
     ratio: Ratio | None
     certificate: Certificate
-    verdict: Literal["incomparable"]
     why: str
 
 
@@ -72,23 +70,28 @@ def compare(first: Run, second: Run) -> Between:
     )
     if len(left) == len(right) == 1 and not pairs:
         pairs, left, right = [(left[0], right[0])], [], []
-    lines = [line for one, other in pairs for line in _lines(one, other, machines)]
+    tasks = named(s.case for s in (*ours.values(), *theirs.values()))
+    lines = [
+        line for one, other in pairs for line in _lines(one, other, tasks[one.case.key], machines)
+    ]
     return Between(
         first=str(first.path),
         second=str(second.path),
         machines=machines,
         lines=tuple(lines),
         exact=_exact(first, second),
-        only_first=tuple(task(s.case) for s in left),
-        only_second=tuple(task(s.case) for s in right),
+        only_first=tuple(tasks[s.case.key] for s in left),
+        only_second=tuple(tasks[s.case.key] for s in right),
     )
 
 
 def _timed(run: Run) -> dict[str, CaseSummary]:
-    return {task_of(s.case): s for s in summarise(run) if s.case.measure not in NO_TASK}
+    return {identity(s.case): s for s in summarise(run) if s.case.measure not in NO_TASK}
 
 
-def _lines(one: CaseSummary, other: CaseSummary, machines: tuple[str, ...]) -> Iterator[Line]:
+def _lines(
+    one: CaseSummary, other: CaseSummary, task: str, machines: tuple[str, ...]
+) -> Iterator[Line]:
     certificate = certify(other, one)
     for name in HEADLINES.get(one.case.measure, ()):
         if name not in one.estimates and name not in other.estimates:
@@ -104,13 +107,11 @@ def _lines(one: CaseSummary, other: CaseSummary, machines: tuple[str, ...]) -> I
         else:
             why, found = SESSIONS, ratio(new, old)
         first, second = one.estimates.get(name), other.estimates.get(name)
-        yield Line(
-            task(one.case), METRICS[name], first, second, found, certificate, "incomparable", why
-        )
+        yield Line(task, METRICS[name], first, second, found, certificate, why)
 
 
 def _exact(first: Run, second: Run) -> tuple[Exact, ...]:
-    old = {task_of(one.case): one for one in fixed.of(first).values()}
-    new = {task_of(one.case): one for one in fixed.of(second).values()}
+    old = {identity(one.case): one for one in fixed.of(first).values()}
+    new = {identity(one.case): one for one in fixed.of(second).values()}
     names = [n for n in EXACT if n != "greedy" or first.info.fingerprint == second.info.fingerprint]
     return exact.checks([(one, new[key]) for key, one in old.items() if key in new], names)

@@ -83,7 +83,7 @@ def compare(task: Workload) -> tuple[Comparison, ...]:
     for summary in task.cases:
         if summary is not base:
             certificate = certify(summary, base)
-            found += [_one(summary, base, m, certificate) for m in headline_metrics(task)]
+            found += [against(summary, base, m, certificate) for m in headline_metrics(task)]
     return tuple(found)
 
 
@@ -93,9 +93,10 @@ def _rank(case: CaseSummary, metric: Metric) -> tuple[float, str]:
     return (-value if metric.better == "higher" else value, case.case.key)
 
 
-def _one(
+def against(
     summary: CaseSummary, base: CaseSummary, metric: Metric, certificate: Certificate
 ) -> Comparison:
+    """One case against a base in one metric, with what their certificate allows."""
     mine, theirs = (s.values.get(metric.name, ()) for s in (summary, base))
     ratio = None
     if certificate.grade == "refused":

@@ -17,11 +17,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from results import arms
 from results.fidelity_observations import METHODS, Method, Observed, read
+from results.nats import Spread, nats, spread
 from results.records import ArtifactFacts, Case, Record
 from results.statistics import Estimate, ratio_of_sums
 from results.store import Run
@@ -32,11 +33,14 @@ FIDELITY, REFERENCE = "fidelity", "reference"
 LIMITS: tuple[tuple[int, float], ...] = (
     (32, 1e-4), (16, 3e-3), (8, 0.03), (5, 0.15), (4, 1.0), (0, 4.0),
 )  # fmt: skip
+OWN_NATS = 0.05
+"""Mean KL that an engine may add to what another one has on the same file: its activations and its
+cache in 8 bits explain no more."""
 TOP1_LIMIT = 0.5
 """Share of agreeing best tokens below which an engine that shows no numbers is at fault."""
 USUAL = 0.99
 """The quantile of an engine's errors that counts as its usual one."""
-EDGES = (32, 64, 128)
+EDGES = (8, 16, 32, 64, 128, 256, 512)
 
 Verdict = Literal["true to the weights", "as its bits allow", "fault", "not judged"]
 
@@ -55,17 +59,6 @@ class Divergence:
         if self.margin is None or self.usual is None:
             return None
         return self.margin <= self.usual
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and quantiles of a number over positions."""
-
-    mean: float
-    median: float
-    p90: float
-    p99: float
-    max: float
 
 
 @dataclass(frozen=True)
@@ -150,12 +143,31 @@ def _model(
         for case in cases.values()
         if case.measure == FIDELITY
     ]
+    found = [_beside(arm, found) for arm in found]
     return ModelFidelity(
         name,
         arms.arm(held) if held else "none",
         trouble,
         tuple(sorted(found, key=lambda arm: arm.name)),
     )
+
+
+def _beside(arm: ArmFidelity, others: Sequence[ArmFidelity]) -> ArmFidelity:
+    """Held against the engine that is truest on the very same file: its bits are no excuse then. One
+    that shows its best tokens only is no measure: its KL is a lower bound."""
+    same = [
+        one
+        for one in others
+        if one.case.artifact == arm.case.artifact and one.kl is not None and one.method == "logits"
+    ]
+    best = min(same, key=lambda one: one.kl.mean if one.kl else math.inf, default=arm)
+    if arm.kl is None or best.kl is None or arm.kl.mean - best.kl.mean <= OWN_NATS:
+        return arm
+    said = (
+        f"{best.name} runs the same file {nats(best.kl.mean)} nats from the reference, this engine "
+        f"{nats(arm.kl.mean)}: the rest is its own"
+    )
+    return replace(arm, faults=(*arm.faults, said), verdict="fault")
 
 
 def judged(
@@ -190,15 +202,14 @@ def judged(
     divergences = tuple(
         Divergence(one.item, one.step, one.margin, usual) for one in good if one.step is not None
     )
-    spread = _spread(kl) if kl else None
+    kls = spread(kl) if kl else None
     faults, notes = _tokenizer(good, wanted)
-    faults += _distribution_faults(spread, top1, limit, bits, method)
+    faults += _distribution_faults(kls, top1, limit, bits, method)
     faults += _endings(good, wanted)
-    judged = spread is not None or top1 is not None
     verdict: Verdict = "not judged"
     if faults:
         verdict = "fault"
-    elif judged and bits is not None:
+    elif kls is not None and bits is not None:
         verdict = "true to the weights" if bits == 32 else "as its bits allow"
     perplexity = _perplexity(good)
     reference = _perplexity([wanted[one.item] for one in good])
@@ -210,7 +221,7 @@ def judged(
         limit=limit,
         method=method,
         positions=sum(len(one.agree) for one in good),
-        kl=spread,
+        kl=kls,
         top1=top1,
         delta_logprob=None if lost is None else -lost,
         perplexity=perplexity,
@@ -244,7 +255,7 @@ def _distribution_faults(
     if kl is not None and limit is not None and kl.mean > limit:
         stored = f"stored in {bits} bits" if bits is not None else "of any width"
         return [
-            f"its distributions are {kl.mean:.2g} nats from the reference's; weights {stored} "
+            f"its distributions are {nats(kl.mean)} nats from the reference's; weights {stored} "
             f"explain {limit:g} at most"
         ]
     if kl is None and method == "greedy" and top1 is not None and top1.value < TOP1_LIMIT:
@@ -292,15 +303,6 @@ def _ends_elsewhere(ours: Observed, theirs: Observed) -> bool:
     if ours.greedy is None or theirs.greedy is None:
         return False
     return len(ours.greedy) != len(theirs.greedy)
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    ordered = sorted(values)
-
-    def at(share: float) -> float:
-        return ordered[min(len(ordered) - 1, math.floor(share * len(ordered)))]
-
-    return Spread(math.fsum(values) / len(values), at(0.5), at(0.9), at(0.99), ordered[-1])
 
 
 def _perplexity(items: Sequence[Observed]) -> float | None:

@@ -11,13 +11,14 @@ from results.records import Record
 
 Method = Literal["logits", "top-k", "greedy"]
 METHODS: tuple[Method, ...] = ("logits", "top-k", "greedy")
-_LONGEST = 1_000_000
+_LONGEST, _LONGEST_PIECE = 1_000_000, 200
 
 
 @dataclass(frozen=True)
 class Observed:
     """One item on one arm. One number per position in `kl`, `agree` and `error`; `logprob` has one
-    less, that of each next token. `greedy` is the answer to a chat, None for a text; `step` where
+    less, that of each next token. `greedy` is the answer to a chat, None for a text, and `pieces` are
+    the texts of its tokens, or none; `step` where
     it leaves the reference's, and `margin` by how many logits the reference preferred its own
     token there. `own_ids` are what the engine's tokenizer makes of a text. `trouble` says why the
     engine could not do the item."""
@@ -29,6 +30,7 @@ class Observed:
     error: tuple[float, ...] = ()
     logprob: tuple[float, ...] = ()
     greedy: tuple[int, ...] | None = None
+    pieces: tuple[str, ...] = ()
     ended: bool = False
     step: int | None = None
     margin: float | None = None
@@ -57,6 +59,7 @@ def _observed(item: str, data: Mapping[str, Any]) -> Observed:
     kl = _numbers(data.get("kl", ()))
     if kl and len(kl) != len(agree):
         raise ValueError("kl and agree have two lengths")
+    greedy = _ids(data.get("greedy"))
     step, margin = data.get("step"), data.get("margin")
     return Observed(
         item=item,
@@ -65,7 +68,8 @@ def _observed(item: str, data: Mapping[str, Any]) -> Observed:
         agree=tuple(value == 1 for value in agree),
         error=() if trouble else _numbers(data.get("error", ())),
         logprob=_numbers(data.get("logprob", ())),
-        greedy=_ids(data.get("greedy")),
+        greedy=greedy,
+        pieces=_texts(data.get("pieces"), len(greedy or ())),
         ended=data.get("ended") is True,
         step=step if isinstance(step, int) else None,
         margin=float(margin) if isinstance(margin, int | float) else None,
@@ -85,3 +89,10 @@ def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
 
 def _ids(values: Any) -> tuple[int, ...] | None:
     return None if values is None else tuple(int(value) for value in _numbers(values))
+
+
+def _texts(values: Any, tokens: int) -> tuple[str, ...]:
+    """One per token, bounded; none where there is another number of them."""
+    if not isinstance(values, list | tuple) or len(values) != tokens:
+        return ()
+    return tuple(str(value)[:_LONGEST_PIECE] for value in values)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from results.encoding import MalformedRecord
 from results.metrics import counted
 from results.records import ArtifactFacts, Case, Record, Rendering
@@ -20,9 +22,12 @@ from results.templates import matrix
 
 @dataclass(frozen=True)
 class Fixed:
-    """One case. `counts` are prompt and output tokens, `outputs` greedy ids, by digest of the prompt;
-    where ids can't be relied on `outputs` is empty and `unrepeated` says why. `as_own` are the
-    conversations that were rendered as the model's own template does."""
+    """One case. `counts` are prompt and output tokens, `outputs` greedy ids, by digest of the prompt.
+
+    `repeats` says whether the case's own trials gave the same ids, None where that can't be told; only
+    where it is True are there `outputs`, else `why` says why not. `as_own` are the conversations that
+    were rendered as the model's own template does.
+    """
 
     case: Case
     artifact: ArtifactFacts | None = None
@@ -30,7 +35,8 @@ class Fixed:
     as_own: frozenset[str] = frozenset()
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    unrepeated: str = ""
+    repeats: bool | None = None
+    why: str = ""
 
 
 def of(run: Run) -> dict[str, Fixed]:
@@ -78,13 +84,13 @@ def _counts(records: Sequence[Record]) -> dict[str, tuple[int, int]]:
 def _outputs(case: Case, records: Sequence[Record]) -> dict[str, Any]:
     sampling = case.parameters.get("sampling")
     if isinstance(sampling, Mapping) and sampling.get("temperature", 0) != 0:
-        return {"unrepeated": "the task draws tokens at random"}
+        return {"why": "the task draws tokens at random"}
     if len(records) < 2:
-        return {"unrepeated": "a single trial does not show that it repeats"}
+        return {"why": "a single trial does not show that it repeats"}
     first = _ids(records[0])
     if any(_ids(record) != first for record in records[1:]):
-        return {"unrepeated": "its own trials do not repeat bit for bit"}
-    return {"outputs": {s.prompt: s.token_ids for s in counted(records[0])}}
+        return {"repeats": False, "why": "its own trials do not repeat bit for bit"}
+    return {"repeats": True, "outputs": {s.prompt: s.token_ids for s in counted(records[0])}}
 
 
 def _ids(record: Record) -> dict[str, bytes]:
@@ -107,35 +113,14 @@ def to_json(fixed: Fixed) -> dict[str, Any]:
     return {**asdict(fixed), "as_own": sorted(fixed.as_own)}
 
 
-def from_json(data: Any) -> Fixed:
+def from_json(data: object) -> Fixed:
     """Raises MalformedRecord."""
     try:
-        artifact = data["artifact"]
-        return Fixed(
-            case=Case(**data["case"]),
-            artifact=ArtifactFacts(**artifact) if artifact else None,
-            renderings={str(name): _rendering(r) for name, r in data["renderings"].items()},
-            as_own=frozenset(map(str, data["as_own"])),
-            counts={str(p): (int(a), int(b)) for p, (a, b) in data["counts"].items()},
-            outputs={str(p): tuple(map(int, ids)) for p, ids in data["outputs"].items()},
-            unrepeated=str(data["unrepeated"]),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise MalformedRecord(f"not a case of a baseline: {error!r}") from error
+        return msgspec.convert(data, Fixed)
+    except msgspec.ValidationError as error:
+        raise MalformedRecord(f"not a case of a baseline: {error}") from error
 
 
-def _rendering(data: Any) -> Rendering:
-    ids = data["ids"]
-    return Rendering(
-        **{
-            **data,
-            "ids": None if ids is None else tuple(map(int, ids)),
-            "pieces": tuple(map(str, data["pieces"])),
-            "answer_ids": tuple(map(int, data["answer_ids"])),
-        }
-    )
-
-
-def task_of(case: Case) -> str:
+def identity(case: Case) -> str:
     """The same for the same task and arm in every run, whatever its role in a gate."""
     return json.dumps(asdict(replace(case, arm="")), sort_keys=True)

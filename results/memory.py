@@ -2,12 +2,13 @@
 
 All from `Record.memory`, which holds readings of the worker and its children taken from outside,
 and the worker's own at the ends of its phases. Where no reading fell into a phase its peak is not
-known, and is left out.
+known, and is left out. So are all of them where the engine is a server that ran already: what was
+read then is its client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from results.records import ArtifactFacts, Memory, MemoryPoint, Record
@@ -15,15 +16,17 @@ from results.records import ArtifactFacts, Memory, MemoryPoint, Record
 if TYPE_CHECKING:
     from results.samples import Ints
 
+PEAKS = ("peak_pss_bytes", "peak_rss_bytes")
+
 
 def values(record: Record, facts: ArtifactFacts | None) -> dict[str, float | None]:
     """The memory metrics of one trial by name. `facts` gives the artifact's size."""
-    memory = record.memory
+    memory = read(record)
     rss, pss = peak_rss_bytes(memory), peak_pss_bytes(memory)
     peak = rss if pss is None else pss
     sized = facts is not None and facts.bytes > 0
     points = memory.points if memory else ()
-    phases = _peaks(record)
+    phases = _peaks(record, memory)
     share = memory.sampler_cpu_s / record.wall_s if memory and record.wall_s > 0 else None
     return {
         "peak_rss_bytes": rss,
@@ -42,18 +45,33 @@ def values(record: Record, facts: ArtifactFacts | None) -> dict[str, float | Non
     }
 
 
+def read(record: Record) -> Memory | None:
+    """What was read of the engine's memory; None for a server at a `url`, which is no child of the
+    worker."""
+    options = record.case.settings.get("options")
+    elsewhere = isinstance(options, Mapping) and options.get("url")
+    return None if elsewhere else record.memory
+
+
+def peak_metric(cases: Iterable[Container[str]]) -> str:
+    """The metric of peak memory for cases that stand side by side, by the names of the metrics that
+    each has: PSS if all have it that have any, else RSS."""
+    known = [names for names in cases if any(name in names for name in PEAKS)]
+    return PEAKS[0] if all(PEAKS[0] in names for names in known) else PEAKS[1]
+
+
 def peak_rss_bytes(memory: Memory | None) -> float | None:
     """The kernel's high-water mark, else the largest reading."""
     if memory is None:
         return None
     if memory.peak_rss is not None:
-        return float(memory.peak_rss)
-    return _largest(point.rss for point in memory.points)
+        return float(memory.peak_rss) or None
+    return _largest(point.rss for point in memory.points) or None
 
 
 def peak_pss_bytes(memory: Memory | None) -> float | None:
     """The largest proportional set size that was read; None where the OS has none."""
-    return None if memory is None else _largest(point.pss for point in memory.points)
+    return None if memory is None else _largest(point.pss for point in memory.points) or None
 
 
 def at_pss_peak(memory: Memory | None) -> MemoryPoint | None:
@@ -62,9 +80,9 @@ def at_pss_peak(memory: Memory | None) -> MemoryPoint | None:
     return max(known, key=lambda point: point.pss or 0, default=None)
 
 
-def _peaks(record: Record) -> dict[str, float | None]:
+def _peaks(record: Record, memory: Memory | None) -> dict[str, float | None]:
     """The largest PSS while loading, prefilling and decoding."""
-    points = [p for p in record.memory.points if p.pss is not None] if record.memory else []
+    points = [p for p in memory.points if p.pss is not None] if memory else []
     if not points:
         return {}
     import numpy as np

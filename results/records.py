@@ -30,8 +30,8 @@ class Case:
     `parameters` are the task, the same for all cases that may be compared: prompt_tokens,
     output_tokens, context, threads; for `load` page_cache; for `generate` reuse_prefix and
     sampling (a mapping of all sampling parameters). `settings` are how this engine is run: device,
-    mmap, mlock, options (the engine's own), python (another interpreter). `arm` is `base` or
-    `candidate` in a gate, else empty.
+    mmap, mlock, options (the engine's own), python (another interpreter), and the arm's name where the
+    scenario gives one. `arm` is `base` or `candidate` in a gate, else empty.
     """
 
     model: str

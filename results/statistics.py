@@ -29,12 +29,6 @@ class Estimate:
     level: float
     method: Method
 
-    def overlaps(self, other: Estimate) -> bool | None:
-        """Whether the two intervals share a point; None where one of them has no interval."""
-        if self.low is None or self.high is None or other.low is None or other.high is None:
-            return None
-        return self.low <= other.high and other.low <= self.high
-
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     """Mean across trials with a Student-t interval.

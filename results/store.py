@@ -28,6 +28,7 @@ from results.encoding import (
     run_from_json,
     to_json,
 )
+from results.gate.description import describe
 from results.records import Prompt, Record, RunInfo
 
 T = TypeVar("T")
@@ -133,6 +134,10 @@ def read(path: Path | str) -> Run:
     """Read a run folder. Raises StoreError naming file and line."""
     path = Path(path)
     info = _described(path / "run.json")
+    try:
+        describe(info)
+    except MalformedRecord as error:
+        raise StoreError(f"{path / 'run.json'}: {error}") from error
     caveats: list[str] = []
     planned = {trial.id: trial.case for trial in info.trials}
     unique: dict[str, Record] = {}

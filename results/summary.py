@@ -166,7 +166,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class CaseSummary:
-    """One case over all its trials. `values[metric][i]` belongs to the i-th ok trial, by
+    """One case over all its trials. `values[metric]` are those of the ok trials that have one, by
     repetition; `estimates` has the same keys."""
 
     case: Case

@@ -1,4 +1,4 @@
-"""What all tests share: the flag that updates golden files."""
+"""What all tests share: flags, and the golden files that one of them updates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite golden files instead of comparing"
     )
+    parser.addoption(
+        "--report", action="append", default=[], type=Path, metavar="FOLDER",
+        help="tests/browser: check the pages of this run too; repeatable",
+    )  # fmt: skip
 
 
 @pytest.fixture

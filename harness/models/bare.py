@@ -62,9 +62,17 @@ def _folder(path: Path) -> tuple[str, str, int | None, str | None]:
         precision = config.get("dtype", config.get("torch_dtype"))
         known = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
         return "hf", name, _count(config.get("max_position_embeddings")), known.get(str(precision))
+    if (path / "mlc-chat-config.json").is_file():
+        context = _json(path / "mlc-chat-config.json").get("context_window_size")
+        return "mlc", name, _count(context), None
     raise BadInput(
         path,
-        [Problem("holds no model: expected config.json (HF) or genai_config.json (ONNX)")],
+        [
+            Problem(
+                "holds no model: expected config.json (HF), genai_config.json (ONNX) or "
+                "mlc-chat-config.json (MLC)"
+            )
+        ],
         "give a GGUF file, a model's folder, a manifest or a model's id",
     )
 

@@ -23,7 +23,8 @@ _ALLOWED = frozenset({
 })
 _NETWORK = frozenset({
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC",
+    "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_CACHE_HOME", "XDG_DATA_HOME",
 })
 # fmt: on
 _POLL_S = 0.2
@@ -38,20 +39,25 @@ def environment(
 ) -> dict[str, str]:
     """What a child may see: where programs and libraries are, never keys and tokens.
 
-    With `network`, also the proxy settings and pip's own (an index address may hold a password
-    that pip needs).
+    With `network`, also the proxy settings, where settings and caches are, and pip's and uv's own (an
+    index address may hold a password that they need; what uv publishes or updates itself with stays).
     """
     chosen = {
         key: value
         for key, value in os.environ.items()
         if key in _ALLOWED
         or key.startswith("LC_")
-        or (network and (key.upper() in _NETWORK or key.startswith("PIP_")))
+        or (network and (key.upper() in _NETWORK or _is_an_installers(key)))
     }
     temporary = str(scratch)
     chosen.update(TMPDIR=temporary, TEMP=temporary, TMP=temporary, PYTHONIOENCODING="utf-8")
     chosen.update(extra or {})
     return chosen
+
+
+def _is_an_installers(key: str) -> bool:
+    publishes = key.startswith("UV_PUBLISH_") or key.endswith("_TOKEN")
+    return key.startswith(("PIP_", "UV_")) and not publishes
 
 
 def run(

@@ -2,7 +2,8 @@
 
 Each conversion is a script that stands alone (`convert/`), so that it can run under an engine's
 own interpreter: `PYTHON SCRIPT '<json>'` makes the target, `PYTHON SCRIPT --versions` only says
-which tools would. Both print one JSON line {"tool", "versions"}.
+which tools would. Both print one JSON line {"tool", "versions"}. A conversion whose tool comes with
+an engine names that engine's environment, which is used where bakeoff's own interpreter lacks it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import environments
 from harness.errors import PrepareFailed
 from harness.models import child
 
@@ -41,7 +43,9 @@ class Conversion:
     """A script and the formats it stands between.
 
     `precisions` it can make, None where only the script knows; `precision_option` is what the
-    script calls the precision, None where it makes one only.
+    script calls the precision, None where it makes one only. `environment` is that of the engine
+    that the tool comes with: it runs the script where the interpreter asked for lacks the tool.
+    `wheels` is where its wheels lie if no index has them.
     """
 
     name: str
@@ -51,6 +55,16 @@ class Conversion:
     folder: bool
     precisions: frozenset[str] | None = None
     precision_option: str | None = "precision"
+    environment: str | None = None
+    wheels: str | None = None
+
+    @property
+    def remedy(self) -> str:
+        """What brings the tools."""
+        if self.environment is None:
+            return INSTALL
+        links = f" --find-links {self.wheels}" if self.wheels else ""
+        return f"bakeoff engines install {self.environment}{links}"
 
     def lossless(self, precision: str) -> bool:
         """Whether the numbers stay the same: float32 holds every value of a smaller type."""
@@ -112,6 +126,44 @@ CONVERSIONS: dict[str, Conversion] = {
             precisions=frozenset({"f32"}),
             precision_option=None,
         ),
+        Conversion(
+            "hf-ctranslate2",
+            _SCRIPTS / "hf_ctranslate2.py",
+            reads="hf",
+            writes="ctranslate2",
+            folder=True,
+            precisions=frozenset({"f32", "int8"}),
+            environment="ctranslate2",
+        ),
+        Conversion(
+            "executorch-export",
+            _SCRIPTS / "executorch_export.py",
+            reads="hf",
+            writes="pte",
+            folder=True,
+            precisions=frozenset({"f32", "8da4w"}),
+            environment="executorch",
+        ),
+        Conversion(
+            "litert-lm-export",
+            _SCRIPTS / "litert_lm_export.py",
+            reads="hf",
+            writes="litertlm",
+            folder=False,
+            precisions=frozenset({"f32", "int8"}),
+            environment="litert-torch",
+        ),
+        Conversion(
+            "mlc",
+            _SCRIPTS / "mlc.py",
+            reads="hf",
+            writes="mlc",
+            folder=True,
+            # MLC stores float32 as bfloat16.
+            precisions=frozenset({"bf16", "f16", "int4"}),
+            environment="mlc",
+            wheels="https://mlc.ai/wheels",
+        ),
     )
 }
 
@@ -121,8 +173,19 @@ TINY = Conversion("tiny", _SCRIPTS / "tiny.py", "family", "hf", folder=True, pre
 
 def tools(conversion: Conversion, interpreter: str = sys.executable) -> Tools:
     """Versions that would do the work now. Remembered for the life of this process."""
+    return _able(conversion, interpreter)[1]
+
+
+def _able(conversion: Conversion, interpreter: str) -> tuple[str, Tools]:
+    """The interpreter that runs the script, and what it has: the engine's only if need be."""
     stamp = conversion.script.stat().st_mtime_ns if conversion.script.is_file() else 0
-    return _tools(conversion, interpreter, stamp)
+    found = _tools(conversion, interpreter, stamp)
+    if not found.missing or conversion.environment is None:
+        return interpreter, found
+    engines_own = environments.resolve(conversion.environment)
+    if engines_own == conversion.environment:  # no environment of that name
+        return interpreter, found
+    return engines_own, _tools(conversion, engines_own, stamp)
 
 
 @functools.cache
@@ -147,11 +210,11 @@ def convert(
     on_poll: Callable[[], None] | None = None,
 ) -> Tools:
     """Make `target` from `source`. The script's chatter goes to `log`. Raises PrepareFailed."""
-    before = tools(conversion, interpreter)
+    interpreter, before = _able(conversion, interpreter)
     if before.missing:
         raise PrepareFailed(
             f"{conversion.name} needs {', '.join(before.missing)}, which {interpreter} does not have",
-            INSTALL,
+            conversion.remedy,
         )
     job = json.dumps({"source": str(source), "target": str(target), "options": dict(options)})
     done = _run(conversion, job, interpreter, scratch, log, timeout_s, on_poll)
@@ -197,7 +260,7 @@ def _run(
         last = child.tail(log)
         raise PrepareFailed(
             f"{reason}:\n{last}" if last else reason,
-            f"if a package is missing: {INSTALL}; the whole log: {log}",
+            f"if a package is missing: {conversion.remedy}; the whole log: {log}",
         )
     return _answer(conversion, said)
 

@@ -8,10 +8,10 @@ that was asked. Checks compare an engine with itself only, so no reference is ne
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from backends.api import Backend
+from backends.api import Backend, GenerationFailed
 from backends.promises import (
     LONG,
     SHORT,
@@ -68,6 +68,13 @@ class Audit(Promises):
         yield "threads_as_told", self._threads(before)
         yield "work_in_process", self._children()
         yield "version_matches", self._version()
+
+    def result_or_refusal(self, act: Callable[[], Any]) -> Any:
+        """An engine that fails openly does not lie, but there is no telling what it would have done."""
+        try:
+            return super().result_or_refusal(act)
+        except GenerationFailed as error:
+            return f"the request failed, and said so: {error.reason}"
 
     def _load_complete(self, opening: Answer, later: list[Answer]) -> Finding:
         late = opening.first - max(a.first for a in later)

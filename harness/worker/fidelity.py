@@ -47,10 +47,10 @@ def reference(backend: Backend, job: Job, channel: Channel) -> None:
             if item.get("text") is not None and isinstance(backend, Tokenizes):
                 found["own_ids"] = [int(i) for i in backend.tokenize(item["text"])]
             if item["chat"]:
-                made, ended = _greedy(backend, job, ids)
+                made, pieces = _greedy(backend, job, ids)
                 along = _finite(backend.logits([*ids, *made]))[len(ids) - 1 : -1]
                 numpy.save(folder / f"{index}.greedy.npy", along)
-                found |= {"greedy": made, "ended": ended}
+                found |= _answer(job, made, pieces)
             numpy.save(folder / f"{index}.npy", rows)  # last: what has it, has all
         except BackendError as error:
             found["error"] = str(error)[:1000]
@@ -77,7 +77,8 @@ def fidelity(backend: Backend, job: Job, channel: Channel) -> None:
                 found["own_ids"] = [int(i) for i in backend.tokenize(item["text"])]
             if item["chat"]:
                 along = numpy.load(folder / f"{index}.greedy.npy", mmap_mode="r")
-                found |= _divergence(*_greedy(backend, job, item["ids"]), along)
+                made, pieces = _greedy(backend, job, item["ids"])
+                found |= _answer(job, made, pieces) | _divergence(made, along)
         except (BackendError, MemoryError, OSError, ValueError) as error:
             found["error"] = (str(error) or type(error).__name__)[:1000]
         channel.send("observation", data=found)
@@ -154,25 +155,28 @@ def _by_asking(backend: Backend, ids: Sequence[int], wanted: Any) -> dict[str, A
     return {"positions": positions, "agree": agree}
 
 
-def _greedy(backend: Backend, job: Job, ids: Sequence[int]) -> tuple[list[int], bool]:
-    """The greedy answer, and whether the model ended it."""
-    limit = job["parameters"]["output_tokens"]
-    made = [
-        int(token.id) for token in backend.generate(Request(tuple(ids), limit, force_length=False))
-    ]
-    return made, len(made) < limit
+def _greedy(backend: Backend, job: Job, ids: Sequence[int]) -> tuple[list[int], list[str]]:
+    """The greedy answer: its ids, and what each reads as."""
+    request = Request(tuple(ids), job["parameters"]["output_tokens"], force_length=False)
+    tokens = list(backend.generate(request))
+    return [int(token.id) for token in tokens], [token.text for token in tokens]
 
 
-def _divergence(made: list[int], ended: bool, along: Any) -> dict[str, Any]:
+def _answer(job: Job, made: list[int], pieces: list[str]) -> dict[str, Any]:
+    """`ended`: whether the model ended it."""
+    ended = len(made) < job["parameters"]["output_tokens"]
+    return {"greedy": made, "pieces": pieces, "ended": ended}
+
+
+def _divergence(made: list[int], along: Any) -> dict[str, Any]:
     """Where the answer leaves the reference's, and by how much the reference preferred its own
     token there, in logits; `along` are its logits at each token of its own answer."""
-    found: dict[str, Any] = {"greedy": made, "ended": ended}
     for step, (token, row) in enumerate(zip(made, along, strict=False)):
         best = int(row.argmax())
         if token != best:
             margin = float(row[best]) - float(row[token]) if token < len(row) else None
-            return {**found, "step": step, "margin": margin}
-    return found
+            return {"step": step, "margin": margin}
+    return {}
 
 
 def _finite(rows: Any) -> Any:

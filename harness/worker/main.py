@@ -16,6 +16,7 @@ from typing import Any
 from backends.api import (
     ABILITIES,
     Artifact,
+    Availability,
     Backend,
     BackendError,
     LoadOptions,
@@ -60,16 +61,7 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
     backend = _adapter(job["backend"])
     availability = backend.probe()
     channel.send("span", name="import", start_ns=started, end_ns=perf_counter_ns())
-    channel.send(
-        "engine",
-        version=availability.version,
-        build={str(k): str(v)[:500] for k, v in availability.build.items()},
-        devices=[str(d) for d in availability.devices],
-        formats=sorted(backend.formats),
-        abilities=[name for name, ability in ABILITIES.items() if isinstance(backend, ability)],
-        reason=availability.reason,
-        remedy=availability.remedy,
-    )
+    _introduce(backend, availability, channel)
     if job["job"] == "probe":
         return
     if not availability.available:
@@ -101,11 +93,26 @@ def _work(job: Mapping[str, Any], channel: Channel) -> None:
                     "conditions", conditions={"busy_threads": busy, "child_cpu_s": child_cpu_s}
                 )
                 weigh(channel)
+            if availability.distribution is None:
+                _introduce(backend, backend.probe(), channel)  # a server tells once it runs
     finally:
         channel.send("conditions", conditions=_conditions())
         closing = perf_counter_ns()
         backend.close()
         channel.send("span", name="close", start_ns=closing, end_ns=perf_counter_ns())
+
+
+def _introduce(backend: Backend, found: Availability, channel: Channel) -> None:
+    channel.send(
+        "engine",
+        version=found.version,
+        build={str(k): str(v)[:500] for k, v in found.build.items()},
+        devices=[str(d) for d in found.devices],
+        formats=sorted(backend.formats),
+        abilities=[name for name, ability in ABILITIES.items() if isinstance(backend, ability)],
+        reason=found.reason,
+        remedy=found.remedy,
+    )
 
 
 def _adapter(reference: str) -> Backend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 Usage = dict[int, float]
@@ -35,16 +36,24 @@ def children(of: int | None = None) -> dict[int, tuple[float, int]]:
     found: dict[int, tuple[float, int]] = {}
     todo = [of or os.getpid()]
     while todo:
-        for path in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
-            try:
-                pids = [int(pid) for pid in path.read_text().split()]
-            except OSError:
-                continue
-            for pid in pids:
-                usage = _usage(pid)
-                if usage is not None and pid not in found:
-                    found[pid] = usage
-                    todo.append(pid)
+        for pid in _children(todo.pop()):
+            usage = _usage(pid)
+            if usage is not None and pid not in found:
+                found[pid] = usage
+                todo.append(pid)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """Of one process, by any of its threads. Both may end while this reads."""
+    try:
+        paths = [*Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    found: list[int] = []
+    for path in paths:
+        with suppress(OSError):
+            found += map(int, path.read_text().split())
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from results.gate.family import task
 from results.gate.outcome import Arm, Colour, Exact, Finding, Kind, Outcome, Row
-from results.metrics import METRICS
+from results.metrics import METRICS, Metric
 from results.store import Run
 from results.summary import summarise
 
@@ -31,14 +31,19 @@ _COLOURS: tuple[Colour, ...] = ("red", "incomparable", "yellow")
 
 @dataclass(frozen=True)
 class Held:
-    """What was held against what: `yellow` is what the policy does with it."""
+    """What was held against what: `yellow` is what the policy does with it. `ended` is False where
+    trials are still to come, `time_limited` where the policy limits the gate's time. `answers` counts
+    the comparisons of distributions and answers."""
 
     rows: tuple[Row, ...] = ()
     exact: tuple[Exact, ...] = ()
+    answers: int = 0
     arms: tuple[Arm, ...] = ()
     blocks: int = 0
     set_aside: int = 0
     yellow: Literal["pass", "fail"] = "pass"
+    ended: bool = True
+    time_limited: bool = False
 
 
 def conclude(run: Run, held: Held, findings: Sequence[Finding]) -> Outcome:
@@ -83,15 +88,31 @@ def budgets(run: Run, keys: Container[str]) -> Iterator[Finding]:
             above = budget.max is not None and judged.value > budget.max
             limit = budget.max if above else budget.min
             sentence = (
-                f"{metric.title} of {task(summary.case)} is {judged.value:.4g} {metric.unit}, "
-                f"{'above' if above else 'below'} its budget of {limit:.4g}"
+                f"{metric.title} of {task(summary.case)} is {_amount(judged.value, metric)}, "
+                f"{'above' if above else 'below'} its budget of {_amount(limit, metric)}"
             )
             yield Finding("budget", "red", task(summary.case), sentence)
 
 
-def timings(rows: Sequence[Row], count: int) -> Iterator[Finding]:
+def _amount(value: float | None, metric: Metric) -> str:
+    if value is None:
+        return ""
+    return f"{value / 1e6:.4g} MB" if metric.unit == "bytes" else f"{value:.4g} {metric.unit}"
+
+
+#: A gate that held nothing against anything says nothing, and must not be green.
+NOTHING = Finding(
+    "incomparable",
+    "incomparable",
+    "",
+    "nothing was compared: no metric, no exact check and no answers of both arms",
+    "let the policy's `metrics` and `exact` name what the scenario measures",
+)
+
+
+def timings(held: Held) -> Iterator[Finding]:
     """What regressed, and what can't be told."""
-    judged = [row for row in rows if row.judged is not None]
+    judged = [row for row in held.rows if row.judged is not None]
     for row in judged:
         if row.judged is not None and row.judged.verdict == "regressed":
             sentence = f"the candidate is worse: {_change(row)}"
@@ -99,19 +120,40 @@ def timings(rows: Sequence[Row], count: int) -> Iterator[Finding]:
     open_ = [row for row in judged if row.judged and row.judged.verdict == "inconclusive"]
     if open_:
         worst = max(open_, key=_worseness)
+        which = f"{len(open_)} of {_count(judged)}" if len(judged) > 1 else "the metric"
         sentence = (
-            f"can't tell after {count} blocks whether {len(open_)} of {len(judged)} metrics are worse; "
-            f"the largest change for the worse: {_change(worst)}"
+            f"can't tell after {held.blocks} blocks whether {which} "
+            f"{'is' if len(open_) == 1 else 'are'} worse; {_largest(worst)}"
         )
         remedy = "more blocks (`looks` in the policy), more requests, or a quieter machine: bakeoff doctor"
         yield Finding("inconclusive", "yellow", "", sentence, remedy)
-    if len(judged) < len(rows):
-        yield untimed(count)
+    lonely = [row for row in held.rows if row.judged is None and row.base is None]
+    for row in lonely:
+        sentence = f"{row.metric.title} of {row.task} can't be compared: {row.why}"
+        yield Finding("inconclusive", "yellow", row.task, sentence)
+    if len(judged) + len(lonely) < len(held.rows):
+        yield untimed(held)
 
 
-def untimed(count: int = 0) -> Finding:
-    sentence = f"not timed to an end: {count} blocks are complete"
-    return Finding("inconclusive", "yellow", "", sentence, "go on: bakeoff gate --resume RUN")
+def untimed(held: Held) -> Finding:
+    """Where blocks are missing. A gate that ended without them did so by its time limit, or by
+    failures that are findings of their own."""
+    sentence = f"not timed to an end: {held.blocks} blocks are complete"
+    remedy = "go on: bakeoff gate --resume RUN"
+    if held.ended:
+        limited = "raise `time_limit_s` in the policy, or " if held.time_limited else ""
+        remedy = f"{limited}make the trials shorter, and run the gate again"
+    return Finding("inconclusive", "yellow", "", sentence, remedy)
+
+
+def _count(rows: Sequence[Row]) -> str:
+    return f"{len(rows)} metric{'s' if len(rows) > 1 else ''}"
+
+
+def _largest(row: Row) -> str:
+    if _worseness(row) <= 0:
+        return f"none looks worse; the least good: {_change(row)}"
+    return f"the largest change for the worse: {_change(row)}"
 
 
 def _change(row: Row) -> str:
@@ -148,12 +190,19 @@ def _sentence(colour: Colour, findings: Sequence[Finding], held: Held) -> str:
     if judged:
         worst = max(judged, key=_worseness)
         said.append(
-            f"{len(judged)} metrics within their limits after {held.blocks} blocks; "
-            f"largest change for the worse: {_change(worst)}"
+            f"{_count(judged)} within {'their' if len(judged) > 1 else 'its'} limits after "
+            f"{held.blocks} blocks; {_largest(worst)}"
         )
     same = sum(check.same is True for check in held.exact)
     if same:
         said.append(f"{same} exact checks the same")
+    if held.answers:
+        one = held.answers == 1
+        said.append(
+            "1 comparison of answers, not worse"
+            if one
+            else f"{held.answers} comparisons of answers, none worse"
+        )
     return "no regression: " + "; ".join(said)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+
+import msgspec
 
 from results.encoding import MalformedRecord
-from results.gate.rules import Looks, Margin, Rules
-from results.records import Budget, Case, RunInfo
+from results.gate.rules import Rules
+from results.records import Case, RunInfo
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,9 @@ class Description:
     overlays: Mapping[str, str]
 
 
-def to_json(
-    pairs: tuple[tuple[Case, Case | None], ...], rules: Rules, overlays: Mapping[str, str]
-) -> dict[str, Any]:
+def to_json(description: Description) -> dict[str, object]:
     """The plain data that `describe` reads back."""
-    return {
-        "pairs": [[asdict(base), asdict(other) if other else None] for base, other in pairs],
-        "rules": asdict(rules),
-        "overlays": dict(overlays),
-    }
+    return asdict(description)
 
 
 def describe(info: RunInfo) -> Description | None:
@@ -38,25 +33,6 @@ def describe(info: RunInfo) -> Description | None:
     if data is None:
         return None
     try:
-        return Description(
-            tuple((Case(**b), Case(**c) if c else None) for b, c in data["pairs"]),
-            _rules(data["rules"]),
-            {str(role): str(text) for role, text in data["overlays"].items()},
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise MalformedRecord(f"not the description of a gate: {error!r}") from error
-
-
-def _rules(data: Mapping[str, Any]) -> Rules:
-    looks = data["looks"]
-    return Rules(
-        **{
-            **data,
-            "metrics": tuple(data["metrics"]),
-            "margin": Margin(**data["margin"]),
-            "margins": {name: Margin(**one) for name, one in data["margins"].items()},
-            "looks": Looks(**{**looks, "blocks": tuple(looks["blocks"])}),
-            "exact": tuple(data["exact"]),
-            "budgets": tuple(Budget(**one) for one in data["budgets"]),
-        }
-    )
+        return msgspec.convert(data, Description)
+    except msgspec.ValidationError as error:
+        raise MalformedRecord(f"not the description of a gate: {error}") from error

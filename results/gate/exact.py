@@ -20,7 +20,7 @@ _NAMED = 3
 def checks(pairs: Sequence[tuple[Fixed, Fixed]], names: Sequence[str]) -> tuple[Exact, ...]:
     """Each pair is (base, candidate); only the named checks, in the order of the pairs."""
     found: list[Exact] = []
-    sized: set[tuple[str, str]] = set()
+    sized: set[tuple[tuple[str, str], ...]] = set()
     for base, candidate in pairs:
         if base.case.measure == TEMPLATES:
             if "templates" in names:
@@ -30,7 +30,7 @@ def checks(pairs: Sequence[tuple[Fixed, Fixed]], names: Sequence[str]) -> tuple[
                 found.append(_counts(base, candidate))
             if "greedy" in names:
                 found.append(_greedy(base, candidate))
-        artifacts = (base.case.artifact, candidate.case.artifact)
+        artifacts = tuple((f.case.model, f.case.artifact) for f in (base, candidate))
         if "size" in names and artifacts not in sized:
             sized.add(artifacts)
             found += _size(base, candidate)
@@ -94,11 +94,10 @@ def _greedy(base: Fixed, candidate: Fixed) -> Exact:
     old, new = base.artifact, candidate.artifact
     if new is None or old is None or (new.weights, new.precision) != (old.weights, old.precision):
         return Exact("greedy", what, None, "other weights, or stored otherwise")
-    if base.unrepeated:
-        return Exact("greedy", what, None, f"of the base: {base.unrepeated}")
-    if candidate.unrepeated and not candidate.outputs:
-        same = None if "single" in candidate.unrepeated else False
-        return Exact("greedy", what, same, f"of the candidate: {candidate.unrepeated}")
+    if not base.repeats:
+        return Exact("greedy", what, None, f"of the base: {base.why}")
+    if not candidate.repeats:
+        return Exact("greedy", what, candidate.repeats, f"of the candidate: {candidate.why}")
     shared = [prompt for prompt in base.outputs if prompt in candidate.outputs]
     wrong = [prompt for prompt in shared if base.outputs[prompt] != candidate.outputs[prompt]]
     if not shared:

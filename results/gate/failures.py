@@ -13,9 +13,6 @@ from results.records import Record
 from results.store import Run
 from results.summary import AUDIT, NO_TASK, CaseSummary, summarise
 
-#: Items of a certificate that have findings of their own.
-_FOUND_ELSEWHERE = frozenset({"audit", "output_length"})
-
 
 def findings(run: Run, gate: Description) -> Iterator[Finding]:
     """Failures of the candidate are red; those of the base leave nothing to compare with."""
@@ -62,7 +59,7 @@ def unfair(run: Run, gate: Description) -> Iterator[Finding]:
             continue
         certificate = certify(mine, theirs)
         refusing = [item for item in certificate.deciding if certificate.grade == "refused"]
-        said = [item.detail for item in refusing if item.name not in _FOUND_ELSEWHERE]
+        said = [item.detail for item in refusing if item.name != "audit"]  # findings of their own
         if said:
             yield Finding(
                 "incomparable", "incomparable", task(candidate), "; ".join(said),

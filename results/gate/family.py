@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from results import metrics
+from results import arms, metrics
 from results.gate.blocks import by_block
 from results.gate.description import Description
 from results.gate.judged import Paired
@@ -18,16 +19,20 @@ _MEMORY = frozenset({"bytes", "ratio"})
 
 @dataclass(frozen=True)
 class Member:
-    """One metric of one pair of cases. `paired` is None where no block has both values."""
+    """One metric of one pair of cases. `paired` is None where no block has both values, and `only`
+    then names the arm that has some, if one has."""
 
     base: Case
     candidate: Case
     metric: Metric
     paired: Paired | None
+    task: str
+    only: str = ""
 
     @property
-    def task(self) -> str:
-        return task(self.base)
+    def known(self) -> bool:
+        """False for what this machine can't measure, such as PSS on macOS."""
+        return self.paired is not None or bool(self.only)
 
 
 def members(run: Run, gate: Description, used: Sequence[int]) -> tuple[Member, ...]:
@@ -46,6 +51,7 @@ def members(run: Run, gate: Description, used: Sequence[int]) -> tuple[Member, .
         return derived[record.trial].get(metric)
 
     found = []
+    tasks = named(base for base, _ in gate.pairs)
     for number, (base, candidate) in enumerate(gate.pairs):
         if candidate is None:
             continue
@@ -60,8 +66,25 @@ def members(run: Run, gate: Description, used: Sequence[int]) -> tuple[Member, .
                 metric.unit not in _MEMORY,
                 gate.rules.of(metric.name),
             )
-            found.append(Member(base, candidate, metric, paired if values else None))
+            only = "base" if any(x is not None for x, _ in both) else ""
+            only = "candidate" if any(y is not None for _, y in both) else only
+            found.append(
+                Member(base, candidate, metric, paired if values else None, tasks[base.key], only)
+            )
     return tuple(found)
+
+
+def named(cases: Iterable[Case]) -> Mapping[str, str]:
+    """By the case's key, its task, with its model where they have several, and with its settings where
+    two would have one name."""
+    found = {case.key: case for case in cases}
+    several = len({case.model for case in found.values()}) > 1
+    said = {k: f"{c.model}: {task(c)}" if several else task(c) for k, c in found.items()}
+    often = Counter(said.values())
+    return {
+        k: name if often[name] == 1 else f"{name} ({arms.variant(replace(found[k], arm=''))})"
+        for k, name in said.items()
+    }
 
 
 def task(case: Case) -> str:
@@ -71,8 +94,11 @@ def task(case: Case) -> str:
         "load": f"load {p.get('page_cache', '')}",
         "generate": f"generate {p.get('prompt_tokens')}→{p.get('output_tokens')}",
     }.get(case.measure, case.measure)
+    sampling = p.get("sampling")
+    warm = sampling.get("temperature") if isinstance(sampling, Mapping) else None
+    drawn = f" at temperature {warm}" if warm else ""
     reused = " prefix reused" if metrics.reuses_prefix(case) else ""
-    return f"{case.backend} {case.artifact}, {said.strip()}{reused}"
+    return f"{case.backend} {case.artifact}, {said.strip()}{drawn}{reused}"
 
 
 def _gated(case: Case, gate: Description) -> Iterator[Metric]:

@@ -30,23 +30,30 @@ def of(run: Run) -> Outcome | None:
     used = blocks.only(run, found.used)
     family = members(used, gate, found.used)
     judged = _judged(family, gate, len(found.used), run)
+    true = trueness.judge(run, gate)
     held = Held(
-        rows=tuple(_row(member, judged) for member in family) if found.used else (),
+        rows=tuple(_row(m, judged) for m in family if m.known) if found.used else (),
         exact=exact.checks(_fixed_pairs(used, gate), gate.rules.exact),
+        answers=true.compared,
         arms=_arms(run, gate),
         blocks=len(found.used),
         set_aside=len(found.aside),
         yellow=gate.rules.yellow,
+        ended=not run.missing,
+        time_limited=gate.rules.time_limit_s is not None,
     )
     findings = [
         *failures.findings(run, gate),
         *failures.unfair(used, gate),
         *conclusion.differences(held.exact),
-        *trueness.findings(run, gate),
-        *conclusion.timings(held.rows, held.blocks),
+        *true.findings,
+        *conclusion.timings(held),
     ]
     if family and not found.used and not findings:
-        findings.append(conclusion.untimed())
+        findings.append(conclusion.untimed(held))
+    compared = true.compared + len(held.rows) + sum(one.same is not None for one in held.exact)
+    if not compared and not findings:
+        findings.append(conclusion.NOTHING if held.ended else conclusion.untimed(held))
     if judged or not run.missing:
         candidates = {c.key for _, c in gate.pairs if c is not None}
         findings += conclusion.budgets(_with_budgets(used, gate), candidates)
@@ -97,7 +104,7 @@ def _fixed_pairs(run: Run, gate: Description) -> list[tuple[Fixed, Fixed]]:
 def _row(member: Member, judged: Mapping[str, Judged]) -> Row:
     paired = member.paired
     if paired is None:
-        why = "no block has a value of both arms"
+        why = f"the {member.only} alone has it"
         return Row(member.task, member.metric, None, None, None, why)
     everyone = [estimate(side).value for side in (paired.candidate, paired.base)]
     return Row(

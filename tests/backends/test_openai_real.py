@@ -1,12 +1,4 @@
-"""Two real servers from packages, each in an environment of its own, on the real model.
-
-They are not installed here: their packages do not belong beside bakeoff's. Say where they are:
-
-    python -m venv /tmp/srv/xll && /tmp/srv/xll/bin/pip install xllamacpp
-    python -m venv /tmp/srv/lcp && /tmp/srv/lcp/bin/pip install 'llama-cpp-python[server]'
-    export BAKEOFF_TEST_XLLAMACPP=/tmp/srv/xll/bin/python
-    export BAKEOFF_TEST_LLAMA_CPP_SERVER=/tmp/srv/lcp/bin/python
-"""
+"""Two real servers from packages, each in an environment of its own, on the real model."""
 
 from __future__ import annotations
 
@@ -17,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from lying_server import started
 
 from backends.api import Artifact, LoadOptions, Request, Sampling, Tokenizes, Unsupported
 from backends.openai import OpenAIServer
@@ -27,10 +19,6 @@ from results import store
 
 pytestmark = pytest.mark.engine
 
-INTERPRETERS = {
-    "xllamacpp": "BAKEOFF_TEST_XLLAMACPP",
-    "llama-cpp-python": "BAKEOFF_TEST_LLAMA_CPP_SERVER",
-}
 TOLD: dict[str, dict[str, Any]] = {
     "xllamacpp": {},
     "llama-cpp-python": {"text_prompt": True, "end_ids": "0,2,4"},
@@ -39,19 +27,14 @@ PROMPT = (504, 3575, 282, 4649, 314)  # The capital of France is
 BAKEOFF = Path(sys.executable).parent / "bakeoff"
 
 
-def interpreter(server: str) -> str:
-    found = os.environ.get(INTERPRETERS[server])
-    if not found:
-        pytest.skip(f"{INTERPRETERS[server]} names no interpreter that has the server {server}")
-    return found
-
-
-@pytest.fixture(params=INTERPRETERS)
+@pytest.fixture(params=TOLD)
 def server(
-    request: pytest.FixtureRequest, artifact_for: Callable[[str], Artifact]
+    request: pytest.FixtureRequest,
+    own_python: Callable[[str], str],
+    artifact_for: Callable[[str], Artifact],
 ) -> Iterator[OpenAIServer]:
     name = request.param
-    program = interpreter(name)
+    program = own_python(name)
     # In a trial the worker runs under the server's interpreter, and {python} is that one.
     command = str(PRESETS[name].command).replace("{python}", program)
     backend = OpenAIServer()
@@ -59,7 +42,7 @@ def server(
     backend.load(artifact_for("gguf"), LoadOptions(256, 1, extra=extra))
     yield backend
     backend.close()
-    assert not [p for p in psutil.Process().children(recursive=True) if program in p.cmdline()]
+    assert not started(program)
 
 
 def _made(backend: OpenAIServer, count: int, **told: Any) -> list[int]:
@@ -114,7 +97,7 @@ def test_closing_the_iterator_ends_it_and_the_next_request_is_whole(server: Open
 def test_the_server_says_what_it_is(server: OpenAIServer) -> None:
     found = server.probe()
     name, _, version = str(found.version).partition(" ")
-    assert name in INTERPRETERS and version
+    assert name in TOLD and version
     assert found.build["model"].endswith(".gguf")
     _made(server, 4)
     claims = server.claims()
@@ -127,23 +110,22 @@ SCENARIO = """\
 name: servers
 models: [smollm2-135m-instruct]
 backends:
-  - llamacpp: {{artifacts: [gguf-q4_1]}}
-  - openai: {{artifacts: [gguf-q4_1], python: {xllamacpp}, options: {{server: xllamacpp}}}}
+  - llamacpp: {artifacts: [gguf-q4_1]}
+  - openai: {artifacts: [gguf-q4_1], options: {server: xllamacpp}}
   - openai:
       artifacts: [gguf-q4_1]
-      python: {python}
-      options: {{server: llama-cpp-python, text_prompt: true, end_ids: "0,2,4"}}
-measures: [generate: {{prompt_tokens: 16, output_tokens: 8}}]
-plan: {{trials: 1, warmup: 1, requests: 2, threads: 1, audit: false}}
+      options: {server: llama-cpp-python, text_prompt: true, end_ids: "0,2,4"}
+measures: [generate: {prompt_tokens: 16, output_tokens: 8}]
+plan: {trials: 1, warmup: 1, requests: 2, threads: 1, audit: false}
 """
 
 
-def test_two_servers_and_the_engine_in_process_in_one_report(tmp_path: Path) -> None:
-    pytest.importorskip("llama_cpp")
-    text = SCENARIO.format(
-        xllamacpp=interpreter("xllamacpp"), python=interpreter("llama-cpp-python")
-    )
-    (tmp_path / "servers.yaml").write_text(text)
+def test_two_servers_and_the_engine_in_process_in_one_report(
+    own_python: Callable[[str], str], tmp_path: Path
+) -> None:
+    for name in TOLD:
+        own_python(name)
+    (tmp_path / "servers.yaml").write_text(SCENARIO)
     result = subprocess.run(
         [str(BAKEOFF), "run", "servers.yaml", "--out", "out"],
         cwd=tmp_path,

@@ -34,8 +34,8 @@ artifacts:
 RECORDS = {
     "dies": ("failed", "no such tensor"),
     "unhealthy": ("failed", "loading model"),
-    "hangs": ("failed", "sent nothing for 1 s"),
-    "drips": ("failed", "not done after 2 s"),
+    "hangs": ("failed", "sent nothing for 4 s"),
+    "drips": ("failed", "not done after 8 s"),
     "garbage": ("failed", "no JSON object"),
     "long_line": ("failed", "a line of over 1024 KiB"),
     "429": ("failed", "answered 429"),
@@ -76,8 +76,8 @@ def _bakeoff(folder: Path, scenario: str, **variables: str) -> subprocess.Comple
 
 def _scenario(faults: list[str], options: str = "", plan: str = "requests: 2, audit: false") -> str:
     arms = "".join(
-        f"  - openai: {{options: {{server: llama-server, start_timeout_s: 5, stall_timeout_s: 1, "
-        f"request_timeout_s: 2{options}, command: {json.dumps(_command(fault))}}}}}\n"
+        f"  - openai: {{options: {{server: llama-server, start_timeout_s: 12, stall_timeout_s: 4, "
+        f"request_timeout_s: 8{options}, command: {json.dumps(_command(fault))}}}}}\n"
         for fault in faults
     )
     return (
@@ -103,6 +103,7 @@ def test_every_fault_of_a_server_is_a_record_with_its_reason(workplace: Path) ->
     assert set(found) == {"", *RECORDS}
     assert found[""].status == "ok" and len(found[""].samples) == 3
     assert found[""].samples[0].claims["http_overhead_ms_per_token"] > 0
+    assert found[""].engine is not None and found[""].engine.version == "llama-server b123"
     # The server's memory is in the tree of the worker that started it.
     memory = found[""].memory
     assert memory is not None and max(point.rss for point in memory.points) > 30e6
@@ -110,7 +111,7 @@ def test_every_fault_of_a_server_is_a_record_with_its_reason(workplace: Path) ->
         record = found[fault]
         assert record.status == status, (fault, record.reason)
         assert reason in (record.reason or ""), fault
-        assert record.wall_s < 30, fault
+        assert record.wall_s < 50, fault
     left = [
         p.pid
         for p in psutil.process_iter(["cmdline"])

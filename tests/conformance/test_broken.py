@@ -8,7 +8,7 @@ import pytest
 from toys import broken, heavy
 from toys.adapter import Toy
 
-from backends.api import Artifact, LoadOptions
+from backends.api import Artifact, GenerationFailed, LoadOptions
 from backends.conformance import CHECKS, Result, Subject
 
 FAULTS = {
@@ -73,3 +73,31 @@ def test_every_gap_says_a_check_a_kind_and_why(toy_model: Path, tmp_path: Path) 
         subject = Subject(adapter, Artifact("toy", "toy", "toy", toy_model), options, tmp_path)
         check = next(c for c in CHECKS if c.name == "gaps_well_declared")
         assert check.run(subject).status == "failed"
+
+
+def test_a_gap_excuses_what_fails_openly_and_a_bad_measure_but_no_wrong_answer(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    """What an engine shows about itself only once it runs, an instance may declare."""
+
+    class Server(broken.KeepsWhatItLoads):
+        gaps = {**Toy.gaps, "memory_given_back": "never: it keeps everything"}  # noqa: RUF012
+
+        def load(self, artifact, options):
+            super().load(artifact, options)
+            self.gaps = {**type(self).gaps, "characters_arrive_whole": "never: it shows no part"}
+
+        def generate(self, request):
+            for token in super().generate(request):
+                if "\N{REPLACEMENT CHARACTER}" in token.text or not token.text:
+                    raise GenerationFailed("a part of a character")
+                yield token
+
+    found = results(Server, toy_model, tmp_path)
+    assert found["memory_given_back"].gap == "never: it keeps everything"
+    assert found["characters_arrive_whole"].gap == "never: it shows no part"
+
+    class Wrong(broken.IgnoresTopK):
+        gaps = {"top_k_honoured": "never: so"}  # noqa: RUF012
+
+    assert results(Wrong, toy_model, tmp_path)["top_k_honoured"].status == "failed"

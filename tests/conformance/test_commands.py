@@ -156,3 +156,13 @@ def test_a_file_that_is_no_result_is_bad_input(tmp_path: Path, text: str, said: 
         assert done.returncode == 2
         assert file in done.stderr
         assert file == "missing.json" or said in done.stderr
+
+
+def test_options_of_the_engine_are_passed_on_and_named(folder: Path) -> None:
+    result = conform(folder, "Toy", "--option", "colour=red", "--json", "toy.json")
+    assert result.returncode == 1
+    found = conformance.read(folder / "toy.json")
+    assert found.engine == "Toy colour=red"
+    assert any("colour" in check.detail for check in found.checks if check.status == "failed")
+    result = conform(folder, "Toy", "--option", "colour")
+    assert result.returncode == 2 and "expected NAME=VALUE" in result.stderr

@@ -76,6 +76,11 @@ BROKEN = {
         3,
         ["tiny has no artifact 'gguf'"],
     ),
+    "two arms of one name": (
+        GOOD.replace("[fake]", "\n  - fake: {name: plain}\n  - fake: {name: plain, mmap: true}"),
+        5,
+        ["backends.1.fake.name", "two arms of fake are named 'plain'", "rename one"],
+    ),
     "unknown metric": (
         GOOD + "budgets: {ttft: {max: 1}}\n",
         7,

@@ -130,6 +130,22 @@ def test_overrides_reach_the_run_and_its_record(workplace) -> None:
     assert "unknown backend 'fakee', did you mean 'fake'?" in unknown.stderr
 
 
+def test_arms_are_called_as_the_scenario_names_them(workplace) -> None:
+    """Two of them may even be the same: that is how noise is looked at."""
+    arms = "\n  - fake\n  - fake: {name: again}\n  - fake: {name: late, options: {delay_s: 0.001}}"
+    path = workplace.write(TWO.replace("[fake, fake-missing]", arms).replace("[8, 12]", "8"))
+    result = workplace.here("run", path, "--trials", "1", "--out", "out")
+    assert result.returncode == 0, result.stderr
+    assert "fake again" in result.stdout and "fake late" in result.stdout
+    assert "delay_s" not in result.stdout
+    settings = [r.case.settings for r in store.read(workplace.folder / "out").records]
+    assert len(settings) == 6
+    assert sorted(s.get("name", "none given") for s in settings) == [
+        "again", "again", "late", "late", "none given", "none given",
+    ]  # fmt: skip
+    assert [s["options"] for s in settings if s.get("name") == "late"] == [{"delay_s": 0.001}] * 2
+
+
 def test_every_arm_is_audited_once(workplace) -> None:
     path = workplace.write(TWO.replace(", audit: false", ""))
     assert workplace.here("run", path, "-b", "fake", "--out", "out").returncode == 0
@@ -267,15 +283,23 @@ def test_the_schema_describes_what_is_accepted(workplace) -> None:
     assert {"load", "generate", "templates", "fidelity", "quality", "sampling"} == set(measures)
 
 
+def test_a_policy_has_a_schema_too(workplace) -> None:
+    schema = json.loads(workplace.here("schema", "policy").stdout)
+    assert {"metrics", "margin", "looks", "yellow", "budgets"} <= set(schema["properties"])
+    result = workplace.here("schema", "policies")
+    assert result.returncode == 2 and "expected scenario or policy" in result.stderr
+
+
 def test_every_shipped_scenario_is_valid() -> None:
+    from harness import registry
     from harness.places import SCENARIOS
     from harness.scenario import load
 
     names = sorted(path.stem for path in Path(SCENARIOS).glob("*.yaml"))
     assert names == [
-        "fidelity", "gate", "latency", "load", "memory", "quality", "quickstart", "sampling", "smoke",
-        "templates", "throughput",
+        "engines", "fidelity", "gate", "latency", "load", "memory", "quality", "quickstart", "sampling",
+        "smoke", "templates", "throughput",
     ]  # fmt: skip
     for name in names:
-        loaded = load(SCENARIOS / f"{name}.yaml", lambda: ["llamacpp", "onnx", "transformers"])
+        loaded = load(SCENARIOS / f"{name}.yaml", lambda: list(registry.adapters()))
         assert loaded.scenario.name == name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +76,9 @@ def test_two_versions_of_one_engine_are_an_arm_each(place: Any, data: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("fke",), "unknown backend, did you mean 'fake'?"),
-        (("silent",), "declares no extra 'silent'"),
-        (("fake==",), "expected a backend, or backend==version"),
+        (("fke",), "unknown engine, did you mean 'fake'?"),
+        (("silent",), "has nothing to install for 'silent'"),
+        (("fake==",), "expected an engine, or engine==version"),
         (("fake==one two",), "is no version"),
         (("fake", "--as", "../x"), "expected letters, digits"),
         (("fake", "--installer", "conda"), "expected uv or pip"),
@@ -91,14 +93,111 @@ def test_what_cannot_be_installed_is_said(
     assert "Traceback" not in result.stderr
 
 
-def test_a_failed_install_leaves_nothing(place: Any, data: Path) -> None:
-    result = place.bakeoff("engines", "install", "fake==0.0.0.dev999", "--as", "broken")
+def test_a_failed_install_leaves_what_was_there(place: Any, data: Path) -> None:
+    broken = ("engines", "install", "fake==0.0.0.dev999", "--as")
+    result = place.bakeoff(*broken, "broken")
     assert result.returncode == 2
     assert "failed" in result.stderr
     assert not (data / "engines" / "broken").exists()
+    assert place.bakeoff("engines", "install", "fake==2.0.0", "--as", "whole").returncode == 0
+    assert place.bakeoff(*broken, "whole").returncode == 2
+    assert "iniconfig==2.0.0" in _installed(data / "engines" / "whole" / "bin" / "python")
+    assert [path.name for path in (data / "engines").glob(".*.old")] == []
+
+
+def test_the_engines_own_environment_is_used_unnamed_and_the_doctor_looks_at_it(
+    place: Any, data: Path
+) -> None:
+    plain = SCENARIO.replace("fake: {python: fake-old}", "fake")
+    place.write(plain)
+    assert place.bakeoff("run", "scenario.yaml", "--out", "before").returncode == 0
+    assert place.bakeoff("engines", "install", "fake==2.0.0").returncode == 0
+    assert place.bakeoff("run", "scenario.yaml", "--out", "after").returncode == 0
+    pythons = [
+        json.loads((place.folder / run / "records.jsonl").read_text())["case"]["settings"]["python"]
+        for run in ("before", "after")
+    ]
+    assert pythons == [None, str(data / "engines/fake/bin/python")]
+
+    told = place.bakeoff("engines", "doctor", "fake")
+    assert told.returncode == 0, told.stderr
+    assert "✓ fake" in told.stdout and "1.2.3, runs on cpu" in told.stdout
+    facts = data / "engines/fake/engine.json"
+    facts.write_text(facts.read_text().replace('"iniconfig": "2.0.0"', '"iniconfig": "1.9"'))
+    told = place.bakeoff("engines", "doctor", "fake")
+    assert told.returncode == 1
+    assert "iniconfig was 1.9 when it was made, now 2.0.0" in told.stdout
+    assert "bakeoff engines install fake==2.0.0 --as fake" in " ".join(told.stdout.split())
+    (data / "engines/fake/bin/python").unlink()
+    told = place.bakeoff("engines", "doctor", "fake")
+    assert told.returncode == 1 and "its Python does not run" in told.stdout
+
+
+def test_an_environment_that_is_not_there_names_the_command_that_makes_it(place: Any) -> None:
+    result = place.bakeoff("plan", place.write(SCENARIO))
+    assert "bakeoff engines install fake --as fake-old" in " ".join(result.stdout.split())
 
 
 def test_an_unknown_environment_is_said(place: Any) -> None:
     result = place.bakeoff("engines", "remove", "nowhere")
     assert result.returncode == 2
     assert "no such engine environment" in result.stderr
+
+
+def test_wheels_beyond_the_index_can_be_named(place: Any, data: Path, tmp_path: Path) -> None:
+    """A build of one's own, or an engine that is on no index."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    facts = "iniconfig-99.0.0.dev1.dist-info"
+    with zipfile.ZipFile(wheels / "iniconfig-99.0.0.dev1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("iniconfig/__init__.py", "")
+        wheel.writestr(
+            f"{facts}/METADATA", "Metadata-Version: 2.1\nName: iniconfig\nVersion: 99.0.0.dev1\n"
+        )
+        wheel.writestr(
+            f"{facts}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{facts}/RECORD", "")
+    result = place.bakeoff("engines", "install", "fake", "--as", "own", "--find-links", wheels)
+    assert result.returncode == 0, result.stderr
+    assert "own: fake, iniconfig 99.0.0.dev1" in result.stdout
+
+
+BUILDS = """\
+import json, os, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    facts = "iniconfig-99.0.0.dist-info"
+    name = "iniconfig-99.0.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+        wheel.writestr("iniconfig/stolen.json", json.dumps(dict(os.environ)))
+        wheel.writestr(f"{facts}/METADATA", "Metadata-Version: 2.1\\nName: iniconfig\\nVersion: 99.0.0\\n")
+        wheel.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{facts}/RECORD", "")
+    return name
+"""
+
+
+def test_a_packages_own_build_sees_no_secrets(
+    place: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = {
+        "builds.py": BUILDS,
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "builds"\nbackend-path = ["."]\n',
+        "PKG-INFO": "Metadata-Version: 2.1\nName: iniconfig\nVersion: 99.0.0\n",
+    }
+    (tmp_path / "sources").mkdir()
+    with tarfile.open(tmp_path / "sources" / "iniconfig-99.0.0.tar.gz", "w:gz") as archive:
+        for name, text in source.items():
+            (tmp_path / name).write_text(text)
+            archive.add(tmp_path / name, f"iniconfig-99.0.0/{name}")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_CUDA=on")
+    sources = tmp_path / "sources"
+    result = place.bakeoff("engines", "install", "fake", "--as", "built", "--find-links", sources)
+    assert result.returncode == 0, result.stderr
+    stolen = next((data / "engines" / "built").glob("lib/*/site-packages/iniconfig/stolen.json"))
+    environment = json.loads(stolen.read_text())
+    assert environment["CMAKE_ARGS"] == "-DGGML_CUDA=on"
+    assert "secret" not in environment.values()

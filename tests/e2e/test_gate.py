@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,13 +22,6 @@ plan: {warmup: 0, requests: 3, audit: false}
 """
 #: The machine may be noisy: what is not about memory is left out, and nothing is run again.
 POLICY = "metrics: [decode_tok_s]\nredo: 0\n"
-
-
-#: For runs that are kept and compared: what a baseline can hold, budgets too.
-KEPT = (
-    SCENARIO.replace("audit: false", "audit: false, trials: 3")
-    + "budgets: {ttft_ms: {max: 10000}}\n"
-)
 
 
 def _gate(
@@ -53,20 +45,6 @@ def slower(make) -> tuple[Any, Any]:
 
     made = make(work)
     return said[0], made.workplace
-
-
-@pytest.fixture(scope="module")
-def kept(make) -> Any:
-    """Two runs of one scenario, in `one` and `two`, and the baseline of the first."""
-
-    def work(workplace) -> None:
-        path = workplace.write(KEPT)
-        for out in ("one", "two"):
-            assert workplace.here("run", path, "--out", out).returncode == 0
-        saved = workplace.bakeoff("baseline", "save", "one", "--out", "base.json")
-        assert saved.returncode == 0, saved.stderr
-
-    return make(work)
 
 
 def _outcome(workplace, folder: str = "out") -> dict[str, Any]:
@@ -190,6 +168,23 @@ def test_an_interrupted_gate_goes_on_and_ends_the_same(workplace) -> None:
     assert _first_line(result).startswith("RED: the candidate is worse")
     run = store.read(workplace.folder / "out")
     assert len({r.trial for r in run.records}) == len(run.records) == 20
+    text = (workplace.folder / "out" / "run.json").read_text()
+    described = json.loads(text)
+    described["plan"]["gate"]["rules"]["looks"] = "often"
+    (workplace.folder / "out" / "run.json").write_text(json.dumps(described))
+    result = workplace.here("gate", "--resume", "out")
+    assert result.returncode == 2
+    assert "run.json: not the description of a gate" in " ".join(result.stderr.split())
+
+
+def test_a_run_and_a_gate_are_gone_on_with_by_their_own_commands(workplace) -> None:
+    path = workplace.write(SCENARIO.replace("audit: false", "audit: false, trials: 1"))
+    assert workplace.here("run", path, "--out", "plain").returncode == 0
+    before = (workplace.folder / "plain" / "records.jsonl").read_bytes()
+    result = workplace.here("gate", "--resume", "plain")
+    assert result.returncode == 2
+    assert "go on with: bakeoff run --resume plain" in " ".join(result.stderr.split())
+    assert (workplace.folder / "plain" / "records.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -229,82 +224,3 @@ def test_a_bad_policy_is_refused_with_its_line(workplace, text: str, said: str) 
     result = gate("gate", workplace.write(SCENARIO), "--policy", "policy.yaml")
     assert result.returncode == 2
     assert said in result.stderr
-
-
-def test_a_stored_run_is_no_base(kept) -> None:
-    workplace = kept.again()
-    result = workplace.here("gate", "scenario.yaml", "--base", "one", "--out", "out")
-    assert result.returncode == 2
-    assert "is a stored run or baseline, expected an arm to run now" in result.stderr
-    assert "incomparable" in result.stderr
-    assert not (workplace.folder / "out").exists()
-
-
-def test_a_baseline_holds_what_is_deterministic(kept) -> None:
-    workplace = kept.again()
-    assert "greedy ids of 3" in workplace.here("baseline", "show", "base.json").stdout
-    result = workplace.bakeoff("baseline", "check", "two", "base.json")
-    assert result.returncode == 0, result.stdout
-    assert _first_line(result).startswith("GREEN: no regression: 3 exact checks the same")
-
-    _change(workplace.folder / "base.json", ids=True)
-    result = workplace.here("baseline", "check", "two", "base.json")
-    assert result.returncode == 1
-    assert _first_line(result).startswith("RED: the greedy ids of fake fake, generate 16→6 differ")
-
-
-def test_another_machines_baseline_is_incomparable_and_never_green(kept) -> None:
-    workplace = kept.again()
-    _change(workplace.folder / "base.json", ids=False)
-    result = workplace.here("baseline", "check", "one", "base.json")
-    assert result.returncode == 1
-    assert _first_line(result).startswith("INCOMPARABLE: the baseline is another machine's (cpu ")
-    assert "GREEN" not in result.stdout
-    assert "bakeoff baseline save" in " ".join(result.stdout.split())
-    only = workplace.here("baseline", "check", "one", "base.json", "--only", "token_counts,size")
-    assert only.returncode == 0  # the same on every machine
-
-
-def _change(path: Path, *, ids: bool) -> None:
-    data = json.loads(path.read_text())
-    if ids:
-        outputs = data["cases"][0]["outputs"]
-        outputs[next(iter(outputs))][0] += 1
-    else:
-        data["fingerprint"] = "0123456789ab"
-        data["host"]["cpu"] = "Another CPU"
-    path.write_text(json.dumps(data))
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"kind": "bakeoff baseline"}', "\x00", "{" * 100_000])
-def test_a_damaged_baseline_is_refused(kept, text: str) -> None:
-    workplace = kept.again()
-    workplace.write(text, "base.json")
-    result = workplace.here("baseline", "check", "one", "base.json")
-    assert result.returncode == 2
-    assert "base.json" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_compare_describes_and_does_not_judge_timings(kept) -> None:
-    workplace = kept.again()
-    result = workplace.bakeoff("compare", "one", "two", "--markdown", "comparison.md")
-    assert result.returncode == 0, result.stderr
-    assert _first_line(result) == "Described, not judged: the runs are of two sessions"
-    assert "incomparable: two sessions" in result.stdout
-    assert "same: greedy" in result.stdout
-    assert "decode speed" in (workplace.folder / "comparison.md").read_text()
-    assert all(len(line) <= 80 for line in result.stdout.splitlines())
-
-
-def test_compare_of_two_machines_shows_no_ratio(kept) -> None:
-    workplace = kept.again()
-    file = workplace.folder / "two" / "run.json"
-    info = json.loads(file.read_text())
-    info["fingerprint"] = "0123456789ab"
-    info["host"]["cpu"] = "Another CPU"
-    file.write_text(json.dumps(info))
-    result = workplace.here("compare", "one", "two")
-    assert _first_line(result) == "Incomparable timings: the runs are of two machines"
-    assert "other machine: cpu" in result.stdout
-    assert "×" not in result.stdout

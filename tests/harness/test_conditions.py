@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,16 @@ def test_threads_that_worked_are_counted_and_idle_ones_are_not() -> None:
     stop.set()
     for thread in (*workers, idle):
         thread.join()
+
+
+def test_a_child_that_ends_while_it_is_looked_at_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between finding its folder and reading it: pathlib lets that error through."""
+
+    def gone(self: Path, pattern: str) -> Iterator[Path]:
+        raise FileNotFoundError(str(self))
+        yield
+
+    monkeypatch.setattr(Path, "glob", gone)
+    assert threads.children() == {}

@@ -34,6 +34,8 @@ from results.records import (
 )
 from results.store import Run, Store
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `made_runs` and `attacks`
+
 MODEL = "smollm2-135m-instruct"
 SCENARIO = """\
 # scenarios/quickstart.yaml

@@ -167,24 +167,28 @@ def test_equal_weights_share_a_letter_and_the_legend_says_which_are_the_same_num
     ]  # fmt: skip
 
 
-def test_the_page_asks_for_nothing_and_runs_nothing(page, parsed):
+def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own_script(page, parsed):
     assert all(link.startswith("#") for link in parsed.links)
-    assert not {"script", "iframe", "object", "embed", "link", "form", "base"} & {
-        t for t, _ in parsed.tags
-    }
+    tags = [t for t, _ in parsed.tags]
+    assert not {"iframe", "object", "embed", "link", "form", "base"} & set(tags)
+    assert [a for t, a in parsed.tags if t == "script"] == [{}]
     assert not any(name.startswith("on") or name == "style" for _, a in parsed.tags for name in a)
     assert not re.search(r"@import|url\((?!#)", page)
 
 
-def test_the_policy_allows_the_pages_own_style_only(page, parsed):
+def test_the_policy_allows_the_pages_own_style_and_script_only(page, parsed):
     import base64
     import hashlib
 
     policy = next(a["content"] for t, a in parsed.tags if t == "meta" and "http-equiv" in a)
-    style = re.search(r"<style>(.*?)</style>", page, re.S)[1]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}';")
-    assert "unsafe" not in policy and "script" not in policy
+    digests = [
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for _, text in re.findall(r"<(style|script)>(.*?)</", page, re.S)
+    ]
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digests[0]}'; img-src data:; "
+        f"base-uri 'none'; form-action 'none'; script-src 'sha256-{digests[1]}'"
+    )
 
 
 def test_ids_are_unique_and_every_reference_leads_somewhere(page, parsed):
@@ -197,7 +201,8 @@ def test_ids_are_unique_and_every_reference_leads_somewhere(page, parsed):
 
 def test_every_drawing_has_a_title_and_describes_its_values(parsed, page):
     drawings = [a for t, a in parsed.tags if t == "svg"]
-    assert len(drawings) == 3 + 3 + 3
+    phases, dots, tokens, decision, lengths, memory = 1, 3 + 3 + 3, 2, 2, 3, 1
+    assert len(drawings) == phases + dots + tokens + decision + lengths + memory
     assert all(a["role"] == "img" and a["aria-labelledby"] for a in drawings)
     assert page.count("<title id=") == page.count("<desc id=") == len(drawings)
 
@@ -241,7 +246,7 @@ def test_write_makes_the_files_asked_for_and_replaces_them(run, tmp_path):
 def test_an_unknown_format_writes_nothing(run, tmp_path):
     with pytest.raises(
         ValueError,
-        match="unknown format 'pdf', expected one of: html, csv, md, comparisons, samples",
+        match="unknown format 'pdf', expected one of: html, csv, md, json, comparisons",
     ):
         reports.write(run, ("csv", "pdf"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -2,79 +2,37 @@
 
 import csv
 import io
+import json
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 
+import made_runs
 import pytest
+from attacks import ATTACKS, LONG, TURNS, everywhere
 from rich.console import Console
 
+import reports
 from reports import csv as table
 from reports import html, markdown, terminal, untrusted, view
+from reports import json as report_json
 
-ATTACKS = (
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "</title></svg></style><svg onload=alert(1)>",
-    "[click](javascript:alert(1)) ![x](http://evil.example/x.png) http://evil.example @all",
-    "a | b\n# heading `code` **bold** <b>",
-    "\u202egnp.exe\u2066 zero\u200bwidth \ufeff",
-    "\x1b[31mred\x1b]8;;http://evil.example\x07link\x1b]8;;\x07 \x00 \x07",
-    "lone \udc80 surrogate",
-    "[bold red]rich markup[/] [link=http://evil.example]x[/link]",
-    "$\\frac{1}{0}$ _x_",
-    "=cmd|' /C calc'!A0",
-    "{{ 7 * 7 }}{% raw %}",
-    "x" * 1_000_000,
-)
+WHOLE, SMALL = made_runs.everything(), made_runs.one_case()
 
 
-@pytest.fixture(params=ATTACKS, ids=range(len(ATTACKS)))
-def attacked(request, run):
-    """The run with one attack wherever an engine, model or run folder puts text."""
-    text = request.param
+@pytest.fixture(scope="module", params=[*range(TURNS), "long"])
+def attacked(request):
+    """Every section that a report has; where the attack is a megabyte, one case."""
+    if request.param == "long":
+        return everywhere(SMALL, LONG)
+    return everywhere(WHOLE, ATTACKS, request.param)
 
-    def poison(case):
-        return replace(case, backend=text, artifact=text) if case.backend == "onnx" else case
 
-    return replace(
-        run,
-        info=replace(
-            run.info,
-            scenario_name=text,
-            scenario_description=text,
-            scenario_text=text,
-            command=("bakeoff", text),
-            host={text: text, "list": [text]},
-            environment={text: text},
-            trials=tuple(replace(t, case=poison(t.case)) for t in run.info.trials),
-            artifacts=tuple(
-                replace(a, artifact=text, precision=text, provenance={text: {text: text}})
-                if a.format == "onnx"
-                else a
-                for a in run.info.artifacts
-            ),
-        ),
-        records=tuple(
-            replace(
-                r,
-                case=poison(r.case),
-                reason=r.reason and text,
-                remedy=r.remedy and text,
-                log_tail=text,
-                signal=r.signal and text,
-                engine=r.engine and replace(r.engine, version=text, build={text: text}),
-                checks=tuple(
-                    replace(c, name=text, detail=text, passed=False) if n == 3 else c
-                    for n, c in enumerate(r.checks)
-                ),
-                conditions={"busy_threads": text, "disturbance": text, "page_cache": {text: text}}
-                if r.case.backend == "onnx"
-                else r.conditions,
-            )
-            for r in run.records
-        ),
-    )
+@cache
+def _usual():
+    """The elements and attributes of a page that nobody attacked."""
+    return _structure(html.render(view.build(WHOLE)))
 
 
 _HARMFUL = re.compile(
@@ -82,12 +40,19 @@ _HARMFUL = re.compile(
 )
 
 
-def test_html_shows_attacks_as_text(attacked, run):
+def test_html_shows_attacks_as_text(attacked):
     page = html.render(view.build(attacked))
     assert not _HARMFUL.search(page)
     page.encode("utf-8")
-    assert _structure(page) <= _structure(html.render(view.build(run)))
-    assert len(page) < 1_000_000
+    assert _structure(page) <= _usual()
+    assert len(page) < 3_000_000
+
+
+def test_json_shows_attacks_as_text(attacked):
+    text = report_json.render(view.build(attacked))
+    assert not _HARMFUL.search(text)
+    assert len(text) < 5_000_000
+    json.loads(text)
 
 
 def _structure(page):
@@ -138,11 +103,11 @@ def test_a_scenario_with_backticks_stays_inside_its_fence(run):
     assert f"`````text\n{text}\n`````" in shown
 
 
-def test_no_csv_field_starts_a_formula(attacked):
-    report = view.build(attacked)
-    texts = (table.cases(attacked, report), table.comparisons(attacked, report))
-    for text in (*texts, table.samples(attacked)):
-        assert not _HARMFUL.search(text)
+def test_no_csv_field_starts_a_formula(attacked, tmp_path):
+    names = [name for name, file in reports.FILES.items() if file.endswith(".csv")]
+    for path in reports.write(attacked, names, tmp_path):
+        text = path.read_bytes().decode()
+        assert not _HARMFUL.search(text), path
         for row in csv.reader(io.StringIO(text, newline="")):
             assert not any(
                 field[:1] in "=+-@\t\r" and field and not _number(field) for field in row

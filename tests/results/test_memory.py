@@ -68,3 +68,27 @@ def test_what_the_peak_is_made_of_adds_up(make):
 
 def test_the_samplers_cost_is_a_share_of_the_trial(make):
     assert metrics.derive(_record(make, (1, 1)))["sampler_cpu_share"] == pytest.approx(0.02)
+
+
+def test_a_server_that_ran_already_has_no_memory_of_ours(make):
+    record = _record(make, (300, 50))
+    at = replace(record, case=replace(record.case, settings={"options": {"url": "http://h/v1"}}))
+    started = replace(record, case=replace(record.case, settings={"options": {"server": "vllm"}}))
+    assert not [name for name in metrics.derive(at) if name.startswith("peak_")]
+    assert metrics.derive(started)["peak_pss_bytes"] == 50
+
+
+def test_a_reading_of_nothing_is_no_peak(make):
+    assert not {"peak_pss_bytes", "peak_rss_bytes"} & metrics.derive(_record(make, (300, 0))).keys()
+
+
+@pytest.mark.parametrize(
+    ("cases", "expected"),
+    [
+        ([{"peak_pss_bytes", "peak_rss_bytes"}, {"decode_tok_s"}], "peak_pss_bytes"),
+        ([{"peak_pss_bytes", "peak_rss_bytes"}, {"peak_rss_bytes"}], "peak_rss_bytes"),
+        ([set()], "peak_pss_bytes"),
+    ],
+)
+def test_cases_side_by_side_have_one_metric_of_peak_memory(cases, expected):
+    assert memory.peak_metric(cases) == expected

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from results.statistics import ARITHMETIC, GEOMETRIC, Estimate, estimate
+from results.statistics import ARITHMETIC, GEOMETRIC, estimate
 
 
 def test_positive_values_give_the_geometric_mean_with_a_t_interval_on_logs():
@@ -54,14 +54,3 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
         found = estimate([math.exp(draw.gauss(1.0, 0.1)) for _ in range(5)])
         hits += found.low <= math.e <= found.high
     assert 0.935 <= hits / 2000 <= 0.965
-
-
-def _between(low, high):
-    return Estimate(1.0, low, high, 3, 0.95, GEOMETRIC)
-
-
-def test_intervals_that_touch_overlap_and_a_missing_one_is_not_known():
-    assert _between(1, 2).overlaps(_between(2, 3)) is True
-    assert _between(1, 2).overlaps(_between(2.1, 3)) is False
-    assert _between(2.1, 3).overlaps(_between(1, 2)) is False
-    assert _between(1, 2).overlaps(_between(None, None)) is None

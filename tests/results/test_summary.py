@@ -1,8 +1,10 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from results.records import Budget
+from results import arms
+from results.records import Budget, Case
 from results.summary import Counts, summarise, workloads
 
 
@@ -127,3 +129,23 @@ def test_of_several_audits_a_failed_check_counts_before_all_others(make, generat
     ]
     found = summarise(make.run([mine, *audits]))[0].evidence.checks
     assert {c.name: c.passed for c in found} == {"x": False, "y": None}
+
+
+def test_an_engines_own_environment_goes_without_saying_and_another_by_its_name(make: Any) -> None:
+    def named(python: str, **options: str) -> str:
+        backend = "openai" if options else "mlx"
+        case = Case("m", backend, "hf", "load", {}, {"python": python, "options": options})
+        return arms.arm(case)
+
+    assert named("/data/bakeoff/engines/mlx/bin/python") == "mlx hf"
+    assert named("/data/bakeoff/engines/mlx-old/bin/python") == "mlx hf python=mlx-old"
+    assert named("/opt/new/bin/python") == "mlx hf python=/opt/new/bin/python"
+    server = named("/data/bakeoff/engines/xllamacpp/bin/python", server="xllamacpp")
+    assert server == "openai hf server=xllamacpp"
+
+
+def test_an_arms_own_name_stands_for_its_settings_but_not_for_its_role() -> None:
+    settings = {"device": "cuda", "options": {"server": "generic"}, "name": "ours"}
+    assert arms.arm(Case("m", "openai", "hf", "load", {}, settings)) == "openai hf ours"
+    base = Case("m", "openai", "hf", "load", {}, settings, "base")
+    assert arms.arm(base) == "openai hf ours (base)"

@@ -22,6 +22,8 @@ FAKE_SCRIPT = '''\
 import json, os, pathlib, sys, time
 here = pathlib.Path(__file__).parent
 said = {"tool": "double", "versions": json.loads((here / "versions.json").read_text())}
+if "DOUBLER" in os.environ:
+    said["versions"]["doubler"] = os.environ["DOUBLER"]
 if sys.argv[1] != "--versions":
     job = json.loads(sys.argv[1])
     options = job["options"]
@@ -47,10 +49,18 @@ class Double:
     """The fake conversion `double` (gguf to gguf), and what it did."""
 
     folder: Path
+    environment: str | None = None
 
     @property
     def conversion(self) -> Conversion:
-        return Conversion("double", self.folder / "double.py", "gguf", "gguf", folder=False)
+        return Conversion(
+            "double",
+            self.folder / "double.py",
+            "gguf",
+            "gguf",
+            folder=False,
+            environment=self.environment,
+        )
 
     @property
     def runs(self) -> list[dict[str, object]]:
@@ -191,3 +201,10 @@ def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.close()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "base.gguf"
+    path.write_bytes(b"weights")
+    return path

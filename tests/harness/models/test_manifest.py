@@ -31,7 +31,7 @@ GOOD = "  a: {format: gguf, precision: f32, source: {path: x.gguf}}\n"
         ("  a:\n    format: gguf\n    precision: f32\n    source: {path: x}\n    sha256: abc\n", 11, "artifacts.a.sha256"),
         ("  ../a: {format: gguf, precision: f32, source: {path: x}}\n", 7, "artifacts.../a: is not a name"),
         (GOOD + "  b: {format: hf, precision: f32, from: c, with: dequantize}\n", 8, "unknown artifact 'c'"),
-        (GOOD + "  b: {format: hf, precision: f32, from: a, with: dequantise}\n", 8, "did you mean 'dequantize'? (known: dequantize, gguf-requantize, hf-gguf, onnx-builder)"),
+        (GOOD + "  b: {format: hf, precision: f32, from: a, with: dequantise}\n", 8, "did you mean 'dequantize'? (known: dequantize, "),
         (GOOD + "  b: {format: hf, precision: f16, from: a, with: dequantize}\n", 8, "dequantize makes f32, not f16"),
         (GOOD + "  b: {format: onnx, precision: f32, from: a, with: dequantize}\n", 8, "dequantize makes hf, not onnx"),
         (GOOD + "  b: {format: onnx, precision: f32, from: a, with: onnx-builder}\n", 8, "onnx-builder reads hf, not gguf"),
@@ -72,9 +72,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 
 def test_the_shipped_manifest_is_found_from_anywhere(tmp_path: Path) -> None:
     found = models.find("smollm2-135m-instruct", tmp_path)
-    assert list(found.artifacts) == [
-        "gguf-q4_1", "hf-f32", "gguf-f32", "gguf-q8_0", "gguf-q4_0", "onnx-f32", "onnx-int4"
-    ]  # fmt: skip
+    assert {"gguf-q4_1", "hf-f32", "onnx-int4", "ct2-int8"} <= set(found.artifacts)
     assert found.spec(found.tokenizer).format == "hf"
 
 

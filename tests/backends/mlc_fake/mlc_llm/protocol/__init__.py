@@ -1,0 +1,1 @@
+"""A fake. See `mlc_fake`."""

@@ -1,0 +1,120 @@
+"""What a user does with a run that is there: report, compare, open."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+ONE = """\
+name: one
+models: [tiny]
+backends: [fake]
+measures:
+  - generate: {prompt_tokens: 8, output_tokens: 4}
+plan: {trials: 2, requests: 2, audit: false}
+"""
+
+
+@pytest.fixture(scope="module")
+def done(make):
+    """Two runs, `runs/a` and then `runs/b`."""
+
+    def work(workplace) -> None:
+        path = workplace.write(ONE)
+        for name in ("a", "b"):
+            ended = workplace.here("run", path, "--out", f"runs/{name}")
+            assert ended.returncode == 0, ended.stderr
+
+    return make(work)
+
+
+@pytest.fixture
+def browser(tmp_path, monkeypatch):
+    """A browser that writes the address it is to show to a file. Python looks for one only once in
+    a process: a test needs a command in a process of its own."""
+    shown = tmp_path / "shown"
+    script = tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho "$1" >> {shown}\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{script} %s")
+    return shown
+
+
+def test_json_and_plots_are_written_on_request(done) -> None:
+    workplace = done.again()
+    ended = workplace.here("report", "runs/a", "--format", "json", "--plots", "svg, png")
+    assert ended.returncode == 0, ended.stderr
+    folder = workplace.folder / "runs" / "a"
+    found = json.loads((folder / "report.json").read_text())
+    assert found["title"] == "one" and found["trials"] == "2 of 2 trials ok"
+    plots = sorted(path.name for path in (folder / "plots").iterdir())
+    assert "task-1-decode_tok_s.png" in plots and "task-1-decode_tok_s.svg" in plots
+    assert all(f"plots/{name}" in ended.stdout for name in plots)
+
+
+def test_an_unknown_kind_of_plot_is_refused(done) -> None:
+    ended = done.again().here("report", "runs/a", "--plots", "pdf")
+    assert ended.returncode == 2
+    assert "unknown format 'pdf'" in ended.stderr and "png, svg" in ended.stderr
+
+
+def test_several_runs_are_compared_with_the_first(done) -> None:
+    workplace = done.again()
+    ended = workplace.here("report", "runs/a", "runs/b", "runs/a")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("Described, not judged") == 2
+    assert ended.stdout.index("second: runs/b") < ended.stdout.index("second: runs/a")
+    assert ended.stdout.count("first:  runs/a") == 2
+    refused = workplace.here("report", "runs/a", "runs/b", "--format", "csv")
+    assert refused.returncode == 2 and "go with one run" in refused.stderr
+    files = ("--markdown", "c.md", "--html", "pages/c.html")
+    written = workplace.here("compare", "runs/a", "runs/b", "runs/a", *files)
+    assert written.returncode == 0
+    page = (workplace.folder / "pages" / "c.html").read_text()
+    assert page.count("Described, not judged") == 2 and "<script" not in page
+    unwritable = workplace.here("compare", "runs/a", "runs/b", "--html", "c.md/c.html")
+    assert unwritable.returncode == 2 and "can't be written" in unwritable.stderr
+    assert (workplace.folder / "c.md").read_text().count("## Described") == 2
+
+
+def test_open_shows_the_page_of_the_newest_run_in_a_browser(done, browser) -> None:
+    workplace = done.again()
+    page = workplace.folder / "runs" / "b" / "report.html"
+    ended = workplace.bakeoff("open")
+    assert (ended.returncode, ended.stdout) == (0, "runs/b/report.html\n"), ended.stderr
+    assert browser.read_text() == f"{page.resolve().as_uri()}\n"
+
+
+def test_open_makes_a_page_that_is_missing_or_older_than_the_records(done, browser) -> None:
+    workplace = done.again()
+    folder = workplace.folder / "runs" / "a"
+    page = folder / "report.html"
+    page.unlink()
+    assert workplace.bakeoff("open", "runs/a").returncode == 0
+    assert page.stat().st_size > 0
+    page.write_text("old")
+    later = time.time() + 100
+    os.utime(folder / "records.jsonl", (later, later))
+    assert workplace.bakeoff("open", "runs/a").returncode == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert len(browser.read_text().splitlines()) == 2
+
+
+def test_open_prints_the_path_where_there_is_no_screen(done, monkeypatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    ended = done.again().here("open", "runs/a")
+    assert (ended.returncode, ended.stdout) == (0, "runs/a/report.html\n")
+    assert "no browser can be opened here" in ended.stderr
+
+
+def test_open_says_what_to_do_without_a_run(workplace) -> None:
+    nothing = workplace.here("open")
+    assert nothing.returncode == 2
+    assert "runs/ holds no run" in nothing.stderr and "bakeoff run quickstart" in nothing.stderr
+    wrong = workplace.here("open", "models")
+    assert wrong.returncode == 2 and "is not a run folder" in wrong.stderr
