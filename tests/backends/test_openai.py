@@ -144,7 +144,7 @@ def test_a_fault_in_a_stream_fails_with_its_reason(start_fake: Load, fault: str,
     began = time.monotonic()
     with pytest.raises(GenerationFailed, match=FAULTY[fault]):
         ids(backend)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("fault", ["held_back", "two_in_one"])

@@ -25,14 +25,14 @@ from harness import environment
 @pytest.mark.parametrize(
     ("fault", "options", "reason"),
     [
-        ("hangs", {"stall_timeout_s": 0.3}, "sent nothing for 0.3 s"),
-        ("stalls", {"stall_timeout_s": 0.3}, "sent nothing for 0.3 s"),
+        ("hangs", {"stall_timeout_s": 1.5}, "sent nothing for 1.5 s"),
+        ("stalls", {"stall_timeout_s": 1.5}, "sent nothing for 1.5 s"),
         # A byte now and then keeps the socket's own timeout from coming.
-        ("drips", {"stall_timeout_s": 5, "request_timeout_s": 0.6}, "not done after 0.6 s"),
+        ("drips", {"stall_timeout_s": 5, "request_timeout_s": 1.5}, "not done after 1.5 s"),
         (
             "stalls",
-            {"stall_timeout_s": 5, "request_timeout_s": 0.6},
-            "not done after 0.6 s|nothing",
+            {"stall_timeout_s": 5, "request_timeout_s": 1.5},
+            "not done after 1.5 s|nothing",
         ),
     ],
 )
@@ -43,7 +43,7 @@ def test_nothing_hangs_past_its_deadline(
     began = time.monotonic()
     with pytest.raises(GenerationFailed, match=reason):
         ids(backend)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60  # it would be for an hour
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_nothing_hangs_past_its_deadline(
     [
         ("dies", "exited with code 3 before it was ready; its log ends: .*no such tensor"),
         ("sleeps", "was not ready after 1 s: .*nothing listens"),
-        ("unhealthy", "was not ready after 1 s: .*503.*loading model"),
+        ("unhealthy", "was not ready after 5 s: .*503.*loading model"),
         ("other_model", "holds another model: /elsewhere/other.gguf"),
         ("small_context", "has a context of 8, 64 is asked for"),
     ],
@@ -60,9 +60,7 @@ def test_a_server_that_does_not_come_up_is_a_failed_load_with_its_log(
     start_fake: Load, fault: str, reason: str
 ) -> None:
     with pytest.raises(LoadFailed, match=reason) as caught:
-        start_fake(
-            fault, start_timeout_s=20 if fault in ("dies", "other_model", "small_context") else 1
-        )
+        start_fake(fault, start_timeout_s={"sleeps": 1, "unhealthy": 5}.get(fault, 20))
     assert "weights with spaces.bin" in caught.value.reason or caught.value.path.endswith(".bin")
     assert not started(str(FAKE))
 

@@ -29,7 +29,7 @@ backends:
   - fake-broken
 measures:
   - generate: {prompt_tokens: 16, output_tokens: 4}
-plan: {trials: 1, warmup: 1, requests: 3, trial_time_limit_s: 3, audit: false}
+plan: {trials: 1, warmup: 1, requests: 3, trial_time_limit_s: 10, audit: false}
 """
 
 
@@ -62,7 +62,7 @@ def test_every_fault_becomes_a_record_and_the_run_goes_on(workplace) -> None:
 
     hung = records["hang_at"]
     assert hung.status == "timeout"
-    assert 3 <= hung.wall_s < 20
+    assert 10 <= hung.wall_s < 60
     assert len(hung.samples) == 2
 
     raised = records["raise_at"]
