@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Collection, Sequence
 
 from backends.api import GenerationFailed, LoadOptions, Unsupported
+
+KEY_NAME = re.compile(r"BAKEOFF_API_KEY[A-Z0-9_]*")
+"""A scenario may come from anyone: it must not be able to send some other secret somewhere."""
+_KEY = re.compile(r"[!-~]{8,}")
+"""What a header takes as it is, and long enough not to be a word of some text by chance."""
 
 
 def options(
@@ -47,6 +54,36 @@ def inside(ids: Sequence[int], vocabulary: int) -> None:
         raise GenerationFailed(f"token id {bad} is outside the vocabulary of {vocabulary}")
 
 
-def said(error: BaseException) -> str:
-    """The error's text in one line, bounded, or its name where it has none."""
-    return " ".join(str(error).split())[:600] or type(error).__name__
+def key(variable: str) -> str:
+    """The key in the variable that the option `api_key_env` names. Raises Unsupported, without it."""
+    if not KEY_NAME.fullmatch(variable):
+        raise Unsupported(
+            f"the option api_key_env is {variable!r}: only BAKEOFF_API_KEY… is passed on to a worker",
+            "export BAKEOFF_API_KEY=…, and api_key_env: BAKEOFF_API_KEY",
+        )
+    if not (found := os.environ.get(variable, "")):
+        raise Unsupported(f"the environment variable {variable} is not set", f"export {variable}=…")
+    if not _KEY.fullmatch(found):
+        raise Unsupported(
+            f"the environment variable {variable} holds no key: expected at least 8 characters, "
+            "ASCII and printable, no space or end of a line among them"
+        )
+    return found
+
+
+def ids(option: str, told: str) -> tuple[int, ...]:
+    """Token ids in an option's text, as in `"0,2"`. Raises Unsupported."""
+    try:
+        return tuple(int(part) for part in told.split(",") if part.strip())
+    except ValueError:
+        raise Unsupported(f"the option {option} is {told!r}: expected ids, such as 0,2") from None
+
+
+def without(secret: str, text: str) -> str:
+    """The text without the secret. To be asked before a text is cut: half a key is still one."""
+    return text.replace(secret, "[key]") if secret else text
+
+
+def said(error: BaseException, secret: str = "") -> str:
+    """The error's text in one line, bounded and without the secret, or its name where it has none."""
+    return " ".join(without(secret, str(error)).split())[:600] or type(error).__name__

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from backends.api import BackendError, Claims, Request, Tokenizes
@@ -11,23 +12,49 @@ from backends.promises import LONG, SHORT, Finding, evaluated, one_at_a_time, ve
 
 STREAMED = 24
 MULTIBYTE = "漢字😀" * 6
+OTHERS = 6
+"""Ids that are tried in one place: a single one may leave an answer as it was by chance."""
 
 
 def prompt_ids_used(subject: Subject) -> Finding:
     """The ids given are the ids evaluated: nothing is added, dropped or encoded again. By the
-    engine's own count, and by this: another first or last id gives another answer."""
+    engine's own count, and by this: another last id gives another answer, and another first one
+    does in a prompt of three or, where the model looks one id back only, alone."""
     one = subject.prompts[0]
     counted, detail = evaluated(subject.opening, one)
     if counted is False:
         return False, detail
-    changes = [(*one[:-1], subject.prompts[1][-1]), (subject.prompts[1][0], *one[1:]), one[1:]]
-    changes += subject.prompts[1:3]
-    changed = (
-        subject.promises.ask(prompt, LONG).ids != subject.opening.ids
-        for prompt in changes
-        if prompt != one
+    last = _matters(subject, one, len(one) - 1)
+    if last is not True:
+        return last, _unchanged("last", last)
+    few = (one * 3)[:3]  # of few, each weighs so much that another one shows
+    first = _matters(subject, few, 0)
+    if first is None or (first is False and _matters(subject, few, 1)):
+        return first, _unchanged("first", first)
+    return verdict(
+        first is True or _matters(subject, few[:1], 0) is True,
+        "a first id changed nothing, not even alone",
     )
-    return verdict(any(changed), "other ids gave the very same answer")
+
+
+def _matters(subject: Subject, prompt: Sequence[int], place: int) -> bool | None:
+    """Does another id in that place give another answer? None where the engine takes no other one
+    there, as one may that turns ids into text."""
+    ids = dict.fromkeys(i for other in subject.prompts[1:3] for i in other if i != prompt[place])
+    answers = []
+    for other in (prompt[place], *list(ids)[:OTHERS]):
+        changed = (*prompt[:place], other, *prompt[place + 1 :])
+        with suppress(BackendError):
+            answers.append(subject.promises.ask(changed, LONG).ids)
+        if len(set(answers)) > 1:
+            return True
+    return False if len(answers) > 1 else None
+
+
+def _unchanged(which: str, found: bool | None) -> str:
+    if found is None:
+        return f"the engine takes no other {which} id"
+    return f"another {which} id gave the very same answer"
 
 
 def prefix_not_reused(subject: Subject) -> Finding:

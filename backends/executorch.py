@@ -92,7 +92,7 @@ class ExecuTorch:
         library._unsafe_reset_threadpool(options.threads)
         if library._threadpool_get_thread_count() != options.threads:
             raise Unsupported(f"{options.threads} threads: the pool was not made so large")
-        # torch does the sampling: its own threads would come on top.
+        # torch makes tensors of ids here and computes nothing: its own threads would come on top.
         torch.set_num_threads(1)
         try:
             self._text = Text(artifact.path / TOKENIZER)

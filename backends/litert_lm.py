@@ -3,13 +3,15 @@
 A session takes text and gives text, no token ids. It is given the same work all the same: the ids
 are made a text, the engine's own tokenizer must make these very ids of it again, and the number of
 tokens that the engine says it evaluated must be theirs; else the request is refused. The ids of
-the answer are those that the tokenizer makes of each chunk, and a chunk must be one token.
+the answer are those that the tokenizer makes of each chunk, and a chunk must be one token. They
+are found when somebody reads them, after the worker's timing, unless they are to be stopped at.
 
 What this engine does, where engines differ:
 
 - It begins each session with the file's start token, if the file names one.
 - At a stop token of the file it ends, whatever was asked for: a forced length can't be forced on.
-  It sends no chunk for that token, which shows in its own count only.
+  It sends no chunk for that token, which shows in its own count only. Which one it was is known
+  where the file has one; of several none is given, and the answer ends before it.
 - It decodes ahead in a thread of its own while the reader does something else.
 - A character whose bytes are split over tokens comes with the last of them, in one chunk.
 - Room for keys and values is `max_num_tokens`, the context; the file's own cache bounds it.
@@ -37,6 +39,7 @@ from backends.api import (
     Unavailable,
     Unsupported,
 )
+from backends.text import LateToken
 
 REMEDY = "bakeoff engines install litert-lm"
 SEED_LIMIT = 2**31
@@ -71,7 +74,7 @@ class LiteRTLM:
         self._lib: Any = None
         self._engine: Any = None
         self._session: Any = None
-        self._ids: dict[str, tuple[int, ...]] = {}
+        self._ids: dict[str, int] = {}
         self._texts: dict[str, int] = {}
         self._limit = 0
         self._claims: dict[str, float] = {}
@@ -92,14 +95,15 @@ class LiteRTLM:
     def load(self, artifact: Artifact, options: LoadOptions) -> None:
         """Open the file; nothing is cached on disk, so that every load is a first one."""
         self.close()
-        _check_options(options)
+        checks.options("litert-lm", options)
         lib = _import()
         path = artifact.path
         if not path.is_file():
             raise LoadFailed(path, "no such file")
         try:
             with lib.ModelInfo(str(path)) as info:
-                most = None if info.is_dynamic_context else info.max_context_tokens
+                most = None if info.is_dynamic_context else info.max_context_tokens or None
+            checks.context(options, most)
             self._engine = lib.Engine(
                 str(path),
                 lib.Backend.CPU(thread_count=options.threads),
@@ -109,19 +113,18 @@ class LiteRTLM:
                 enable_speculative_decoding=False,
                 enable_benchmark=True,
             )
+        except Unsupported:
+            raise
         except Exception as error:
             self.close()
             raise LoadFailed(path, f"litert-lm cannot load it: {error}") from error
-        if most is not None and 0 < most < options.context:
-            self.close()
-            raise Unsupported(f"a context of {options.context}: the file is made for {most}")
         self._lib, self._limit = lib, options.context
 
     def generate(self, request: Request) -> Iterator[Token]:
         """A new session: its prefill, then its stream of chunks."""
         text = self._text(request)
-        self._claims = {}
-        made = 0
+        stops = frozenset() if request.force_length else request.stop_ids
+        self._claims, made = {}, 0
         try:
             session = self._open(request)
             session.run_prefill([text])
@@ -130,7 +133,7 @@ class LiteRTLM:
                 for token in self._tokens(chunk.texts[0]):
                     made += 1
                     yield token
-                    if not request.force_length and token.id in request.stop_ids:
+                    if stops and token.id in stops:
                         return
             yield from self._ended(session, request, made)
         except BROKEN as error:
@@ -149,12 +152,8 @@ class LiteRTLM:
     def tokenize(self, text: str) -> list[int]:
         """Special tokens written out in the text are recognised; the file's start token, if it
         names one, is added as a session adds it."""
-        engine = self._loaded()
-        start = engine.bos_token_id
-        try:
-            return ([] if start is None else [start]) + list(engine.tokenize(text))
-        except BROKEN as error:
-            raise GenerationFailed(f"litert-lm: {error}") from error
+        start = self._loaded().bos_token_id
+        return ([] if start is None else [start]) + self._encode(text)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """As the engine writes them."""
@@ -235,36 +234,69 @@ class LiteRTLM:
             self._claims["decode_ms"] = count / speed * 1e3
         if made == count == request.max_tokens:
             return
-        stops = [ids[0] for ids in self._loaded().eos_token_ids if len(ids) == 1]
-        if made + 1 != count or len(stops) != 1:
+        ends = self._loaded().eos_token_ids
+        if made + 1 != count or not ends:
             raise GenerationFailed(f"the engine made {count} tokens, chunks for {made} came")
         if request.force_length and count < request.max_tokens:
             raise GenerationFailed(
                 f"told to make {request.max_tokens} tokens, the engine ended at its stop token "
                 f"after {count}: a session can't be told to go on"
             )
-        yield Token(stops[0], "")
+        if len(ends) == 1 and len(ends[0]) == 1:
+            yield Token(ends[0][0], "")
+        elif request.force_length:
+            raise GenerationFailed(
+                f"the last of {count} tokens was a stop token, which has no chunk: which of the "
+                f"file's {len(ends)} it was is unknown"
+            )
 
     def _tokens(self, text: str) -> Iterator[Token]:
         """The tokens of a chunk: one, or those of a character whose bytes are split."""
         if "\ufffd" in text:
             raise GenerationFailed("the chunk holds a broken character: its tokens are unknown")
-        if text not in self._ids:
-            ids = tuple(self._loaded().tokenize(text))
-            # A tokenizer splits some tokens' own texts, such as a word with a line's end.
-            alone = None if len(ids) == 1 else self._alone().get(text)
-            self._ids[text] = ids if alone is None else (alone,)
-        ids = self._ids[text]
-        if len(ids) != 1 and text.isascii():
-            raise GenerationFailed(
-                f"the chunk {text[:40]!r} is {len(ids)} tokens: which is unknown"
-            )
-        for i in ids[:-1]:
+        split = () if text.isascii() else self._split(text)
+        for i in split[:-1]:
             yield Token(i, "")
-        yield Token(ids[-1], text)
+        yield Token(split[-1], text) if split else LateToken(text, self._id)
+
+    def _split(self, text: str) -> Sequence[int]:
+        """The ids of a character whose bytes are split over tokens; none if the text is one token.
+
+        It takes some hundredths of a millisecond, and only here: how many tokens a chunk is must be
+        known at once. A text whose beginning is whole would have come as a chunk of its own.
+        """
+        ids = self._encode(text)
+        return ids if all(self._broken(ids[:n]) for n in range(1, len(ids))) else ()
+
+    def _broken(self, ids: Sequence[int]) -> bool:
+        """Whether their text ends within a character."""
+        try:
+            return str(self._loaded().detokenize(list(ids))).endswith("\ufffd")
+        except UnicodeDecodeError:
+            return True
+
+    def _id(self, text: str) -> int:
+        """The one token that has this text."""
+        if text not in self._ids:
+            ids = self._encode(text)
+            # A tokenizer splits some tokens' own texts, such as a word with a line's end.
+            found = ids[0] if len(ids) == 1 else self._alone().get(text)
+            if found is None:
+                raise GenerationFailed(
+                    f"the chunk {text[:40]!r} is {len(ids)} tokens: which is unknown"
+                )
+            self._ids[text] = found
+        return self._ids[text]
+
+    def _encode(self, text: str) -> list[int]:
+        """Without the file's start token."""
+        try:
+            return list(self._loaded().tokenize(text))
+        except BROKEN as error:
+            raise GenerationFailed(f"litert-lm: {error}") from error
 
     def _alone(self) -> Mapping[str, int]:
-        """Every token by its text, made when first needed: some tenths of a second."""
+        """Every token by its text, made when first needed: one or two seconds."""
         if not self._texts:
             empty = token = 0
             while empty < UNUSED:
@@ -297,10 +329,6 @@ def _import() -> Any:
         raise Unavailable(f"litert-lm-api does not load: {error}", REMEDY) from error
     litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
     return litert_lm
-
-
-def _check_options(options: LoadOptions) -> None:
-    checks.options("litert-lm", options)
 
 
 def _sampler(sampling: Sampling) -> dict[str, Any]:

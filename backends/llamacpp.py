@@ -92,10 +92,11 @@ class LlamaCpp:
         self._model = lib.llama_model_load_from_file(os.fsencode(artifact.path), model_params)
         if not self._model:
             raise LoadFailed(artifact.path, f"llama.cpp cannot load it: {_last_error()}")
-        trained = lib.llama_model_n_ctx_train(self._model)
-        if options.context > trained:
+        try:
+            checks.context(options, lib.llama_model_n_ctx_train(self._model))
+        except Unsupported:
             self.close()
-            raise Unsupported(f"a context of {options.context}: the model is made for {trained}")
+            raise
         self._context = lib.llama_init_from_model(self._model, context_params)
         if not self._context:
             self.close()

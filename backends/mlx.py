@@ -9,9 +9,9 @@ before it is read, so that Python's share is hidden. Where it differs from `gene
 - The repetition penalty sees the whole sequence, prompt included. There it sees 20 tokens, of the
   answer and the prompt's last one.
 
-Sampler and penalty are mlx-lm's own functions. The order of the filters is top-p, min-p, top-k, all
-at temperature 1, and temperature comes last: with several at once, or with a temperature, other
-tokens pass than in engines that begin with the temperature.
+Filters, penalty and draw are mlx-lm's own functions, in the order of the other engines: repetition
+penalty, temperature, top-k, top-p, min-p. Its `make_sampler` puts them in another one, with the
+temperature last, where the same numbers mean another distribution.
 
 Length is forced by not asking whether a token ends the sequence; the logits stay untouched. Keys
 and values take memory as the sequence grows: `context` is only a bound here.
@@ -204,7 +204,6 @@ class MLX:
 
         self._check_loaded()
         checks.scored(ids, self._limit, self._vocab_size)
-        Request(tuple(ids[-1:]), 1).check(self._limit, self._vocab_size)
         try:
             found = self._model(self._mx.array([list(ids)]))[0].astype(self._mx.float32)
             return numpy.array(found)
@@ -253,19 +252,10 @@ class MLX:
         return self._model(token[None], cache=cache)[:, -1, :]
 
     def _picker(self, sampling: Sampling) -> Picker:
-        """mlx-lm's penalty and sampler. Their draws come from MLX's one generator, seeded here."""
+        """Of mlx-lm's functions. Their draws come from MLX's one generator, seeded here."""
         if not sampling.greedy and not 0 <= sampling.seed < SEED_LIMIT:
             raise Unsupported(f"seed {sampling.seed}: MLX takes 0 to {SEED_LIMIT - 1}")
         mx, made = self._mx, import_module("mlx_lm.sample_utils")
-        sample = made.make_sampler(
-            temp=sampling.temperature,
-            top_p=sampling.top_p,
-            min_p=sampling.min_p,
-            min_tokens_to_keep=1,
-            # It takes no number that leaves all tokens; 0 is off.
-            top_k=sampling.top_k if sampling.top_k < self._vocab_size else 0,
-            xtc_probability=0.0,
-        )
         penalise = None
         if sampling.repetition_penalty != 1.0:
             penalise = made.make_repetition_penalty(sampling.repetition_penalty, WHOLE_SEQUENCE)
@@ -273,8 +263,11 @@ class MLX:
             mx.random.seed(sampling.seed)
 
         def pick(ids: Any, logits: Any) -> Any:
-            logits = penalise(ids, logits) if penalise else logits
-            return sample(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+            if penalise is not None:
+                logits = penalise(ids, mx.array(logits))  # it writes into what it is given
+            if sampling.greedy:
+                return mx.argmax(logits, axis=-1)
+            return made.categorical_sampling(_filtered(mx, made, sampling, logits), 1.0)
 
         return pick
 
@@ -308,6 +301,19 @@ def _import() -> tuple[Any, Any]:
 
 def _devices(mx: Any) -> tuple[str, ...]:
     return tuple(name for name in ("cpu", "gpu") if mx.is_available(getattr(mx, name)))
+
+
+def _filtered(mx: Any, made: Any, sampling: Sampling, logits: Any) -> Any:
+    """Scores whose softmax is the distribution to draw from; minus infinity for what is filtered."""
+    scores = logits.astype(mx.float32) * (1.0 / sampling.temperature)
+    if 0 < sampling.top_k < scores.shape[-1]:  # it takes no number that leaves all tokens
+        scores = made.apply_top_k(scores, sampling.top_k)
+    if sampling.top_p < 1.0:  # of what top-k has left
+        total = mx.logsumexp(scores, axis=-1, keepdims=True)
+        scores = made.apply_top_p(scores - total, sampling.top_p)
+    if sampling.min_p > 0.0:
+        scores = made.apply_min_p(scores, sampling.min_p)
+    return scores
 
 
 def _told(config: Mapping[str, Any], name: str) -> int | None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from backends import checks
@@ -41,6 +42,13 @@ from backends.api import (
 REMEDY = "pip install 'bakeoff[onnx]'"
 SPINNING = "session.intra_op.allow_spinning"
 SEED_LIMIT = 2**31
+FOLDERS_OWN = frozenset(
+    {"log_id", "provider_options", "intra_op_num_threads", "inter_op_num_threads"}
+)
+"""Session options that a folder may bring: those that the model builder writes for a CPU, or that are
+told anew here. Others load native code, write files or change the work that is measured."""
+DESCRIBED = 1 << 20
+"""Bytes of a genai_config.json at most; the builder's have two thousand."""
 
 
 class OnnxGenAI:
@@ -81,12 +89,7 @@ class OnnxGenAI:
         self.close()
         og = _import()
         session = _session_options(options)
-        described = artifact.path / "genai_config.json"
-        try:
-            model = json.loads(described.read_text("utf-8"))["model"]
-            trained, vocabulary = int(model["context_length"]), int(model["vocab_size"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LoadFailed(artifact.path, f"no usable genai_config.json: {error!r}") from error
+        trained, vocabulary = _described(artifact.path)
         checks.context(options, trained)
         try:
             config = og.Config(str(artifact.path))
@@ -255,6 +258,45 @@ def _runtime() -> tuple[str, str]:
     except ImportError:
         return "not installed as a package of its own", "unknown"
     return onnxruntime.__version__, ", ".join(onnxruntime.get_available_providers())
+
+
+def _described(path: Path) -> tuple[int, int]:
+    """Context and vocabulary by the folder's genai_config.json. Raises LoadFailed, also for options
+    in it: those that are set here are added to the file's, they don't replace them."""
+    try:
+        with (path / "genai_config.json").open("rb") as file:
+            content = file.read(DESCRIBED + 1)
+        if len(content) > DESCRIBED:
+            raise ValueError(f"it is larger than {DESCRIBED} bytes")
+        told = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
+        trained, vocabulary = (int(told["model"][key]) for key in ("context_length", "vocab_size"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LoadFailed(path, f"no usable genai_config.json: {error!r}") from error
+    left: list[tuple[str, Any]] = [("", told)]
+    while left:
+        name, part = left.pop()
+        if name.endswith((".session_options", ".run_options")) and isinstance(part, dict):
+            own = FOLDERS_OWN if name == ".model.decoder.session_options" else frozenset()
+            if foreign := sorted(set(part) - own):
+                option = f"{name[1:]}.{foreign[0]}"[:120]
+                raise LoadFailed(
+                    path,
+                    f"its genai_config.json sets {option!r}, which is taken from no folder",
+                    "remove it from the file",
+                )
+        elif isinstance(part, dict):
+            left += [(f"{name}.{key}", value) for key, value in part.items()]
+        elif isinstance(part, list):
+            left += [(name, value) for value in part]
+    return trained, vocabulary
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The engine reads every one of two equal names, Python the last one only."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name comes twice")
+    return found
 
 
 def _session_options(options: LoadOptions) -> dict[str, object]:

@@ -36,7 +36,8 @@ from backends.api import (
 from backends.openai_http import Address, Client, address, first
 from backends.openai_options import Settings
 from backends.openai_presets import Paths, Preset, Tokenizer
-from backends.openai_stream import LateToken, Tally
+from backends.openai_stream import Tally
+from backends.text import LateToken
 
 _ANY_VOCABULARY = 2**31
 _BETWEEN = "\u241e"  # a symbol that no prompt begins with
@@ -148,6 +149,7 @@ class OpenAIServer:
             "prompt": "token ids" if preset.ids_in else "text, for ids that it reads the same",
             "ids": "the server's" if preset.ids_out else "by the server's tokenizer, from the text",
             "prefixes": "evaluated anew" if preset.fresh else "kept by the server",
+            "sampling": preset.controlled,
             "memory": "of the worker and the server" if self._server else "of the client only",
             "threads": "told" if "{threads}" in (self._settings.command or "") else "not told",
         }
@@ -298,11 +300,6 @@ class OpenAIServer:
 def _refuse(settings: Settings) -> None:
     """What this server cannot do, before it is started."""
     preset = settings.preset
-    if not preset.ids_in and preset.tokenizer is None:
-        raise Unsupported(
-            f"the server {preset.name} takes no token ids as a prompt, and shows no tokenizer to "
-            "make a text of them: it can't be given the same work as other engines"
-        )
     if not preset.ids_in and not settings.text_prompt:
         raise Unsupported(
             f"the server {preset.name} takes no token ids as a prompt",

@@ -13,10 +13,11 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from backends import checks
 from backends.api import GenerationFailed, Unsupported
 
 MAX_LINE = 2**20
@@ -58,11 +59,11 @@ class Client:
     address: Address
     stall_s: float
     total_s: float
-    key: str = ""
+    key: str = field(default="", repr=False)
 
     def clean(self, text: str) -> str:
         """The text without the key: whatever a server echoes may be kept."""
-        return text.replace(self.key, "[key]") if self.key else text
+        return checks.without(self.key, text)
 
     def ask(
         self, method: str, path: str, payload: object = None, *, total_s: float | None = None
@@ -71,8 +72,8 @@ class Client:
         with self._exchange(method, path, payload, total_s or self.total_s) as talk:
             body = talk.rest()
             try:
-                return json.loads(body)
-            except ValueError:
+                return json.loads(self._cleaned(body))
+            except (ValueError, RecursionError):
                 what = talk.response.headers.get_content_type()
                 raise GenerationFailed(
                     f"{path}: the server answered with {what} that is no JSON: {self._cut(body)}"
@@ -103,9 +104,9 @@ class Client:
                         f"{path}: the server sent a line of over {MAX_LINE // 1024} KiB"
                     )
                 for line in whole:
-                    yield line.rstrip(b"\r")
+                    yield self._cleaned(line.rstrip(b"\r"))
             if rest:
-                yield rest
+                yield self._cleaned(rest)
 
     @contextmanager
     def _exchange(self, method: str, path: str, payload: object, total_s: float) -> Iterator[_Talk]:
@@ -117,8 +118,11 @@ class Client:
         except GenerationFailed:
             raise
         except (OSError, http.client.HTTPException) as error:
-            why = f"{path}: {talk.why(error)}"
-            raise GenerationFailed(self.clean(why)) from None
+            raise GenerationFailed(f"{path}: {talk.why(error)}") from None
+        except (ValueError, RecursionError) as error:
+            # Its text is left out: it may quote the request's header, with the key in it.
+            name = type(error).__name__
+            raise GenerationFailed(f"{path}: the request or its answer is broken: {name}") from None
         finally:
             talk.end()
 
@@ -132,6 +136,10 @@ class Client:
                 f"{path}: the server redirects to {where} ({status}): it is not followed"
             )
         raise GenerationFailed(f"{path}: the server answered {status}: {self._cut(talk.rest())}")
+
+    def _cleaned(self, data: bytes) -> bytes:
+        # Before anybody cuts it, as in `_cut`.
+        return data.replace(self.key.encode(), b"[key]") if self.key else data
 
     def _cut(self, body: bytes) -> str:
         # Cleaned before it is cut: half a key is still a secret.
@@ -196,8 +204,9 @@ class _Talk:
         if isinstance(error, broken):
             return "the server closed the connection before its answer was complete"
         if isinstance(error, http.client.HTTPException):
-            return f"the server does not speak HTTP: {type(error).__name__} {str(error)[:80]!r}"
-        return f"the connection broke: {error}"
+            said = client.clean(str(error))[:80]
+            return f"the server does not speak HTTP: {type(error).__name__} {said!r}"
+        return f"the connection broke: {client.clean(str(error))}"
 
     def end(self) -> None:
         self._timer.cancel()

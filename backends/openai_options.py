@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from backends import checks
 from backends.api import LoadOptions, Unsupported
 from backends.openai_presets import PRESETS, Preset
-
-KEY_NAME = re.compile(r"BAKEOFF_API_KEY[A-Z0-9_]*")
-"""A scenario may come from anyone: it must not be able to send some other secret somewhere."""
 
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "server": str, "command": str, "url": str, "pid": int, "port": int, "model": str,
@@ -36,16 +32,13 @@ class Settings:
     port: int | None
     model: str
     key_name: str | None
+    key: str = field(repr=False)
     end_ids: tuple[int, ...]
     text_prompt: bool
     prefix_reuse: bool
     start_timeout_s: float
     stall_timeout_s: float
     request_timeout_s: float
-
-    @property
-    def key(self) -> str:
-        return os.environ.get(self.key_name or "", "")
 
 
 def read(options: LoadOptions) -> Settings:
@@ -62,9 +55,15 @@ def read(options: LoadOptions) -> Settings:
     if name not in PRESETS:
         raise Unsupported(f"unknown server {name!r}", f"known: {', '.join(PRESETS)}")
     preset = PRESETS[name]
+    if not preset.ids_in and preset.tokenizer is None:
+        raise Unsupported(
+            f"the server {name} takes no token ids as a prompt, and shows no tokenizer to make a "
+            "text of them: it can't be given the same work as other engines"
+        )
     url = _text(given, "url")
     command = _text(given, "command") or (None if url else preset.command)
     _check(options, given, command, url)
+    key_name = _text(given, "api_key_env")
     return Settings(
         preset=preset,
         command=command,
@@ -72,8 +71,9 @@ def read(options: LoadOptions) -> Settings:
         pid=_whole(given, "pid"),
         port=_whole(given, "port", 65_535),
         model=str(given.get("model", "")),
-        key_name=_key_name(_text(given, "api_key_env")),
-        end_ids=_ids(str(given.get("end_ids", ""))),
+        key_name=key_name,
+        key="" if key_name is None else checks.key(key_name),
+        end_ids=checks.ids("end_ids", str(given.get("end_ids", ""))),
         text_prompt=given.get("text_prompt") is True,
         prefix_reuse=given.get("prefix_reuse") is True,
         start_timeout_s=_seconds(given, "start_timeout_s", 120.0),
@@ -101,25 +101,6 @@ def _check(
         raise Unsupported("mmap and mlock cannot be told to a server: put them into its command")
     if options.device != "cpu" and "{device}" not in (command or ""):
         raise Unsupported(f"the device {options.device} cannot be told to this server")
-
-
-def _key_name(name: str | None) -> str | None:
-    if name is None:
-        return None
-    if not KEY_NAME.fullmatch(name):
-        raise Unsupported(
-            f"the option api_key_env is {name!r}: only BAKEOFF_API_KEY… is passed on to a worker"
-        )
-    if not os.environ.get(name):
-        raise Unsupported(f"the environment variable {name} is not set", f"export {name}=…")
-    return name
-
-
-def _ids(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise Unsupported(f"the option end_ids is {text!r}: expected ids, such as 0,2") from None
 
 
 def _text(given: Mapping[str, object], name: str) -> str | None:

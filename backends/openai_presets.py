@@ -36,8 +36,10 @@ class Preset:
 
     `sampling` maps the names of `Sampling` to the server's. `late_temperature` says that it
     divides by the temperature after top-p and min-p, which makes another distribution of the
-    same numbers. `fresh` is how it is made to evaluate a whole prompt: told to, or by another prompt
-    between any two (`between`), with which no prompt begins. None if neither is known to work.
+    same numbers. `unproven` are sent to say that they are off, to a server that may know no such
+    names. Seeds below `seeds` are taken as they are. `fresh` is how it is made to evaluate a whole
+    prompt: told to, or by another prompt between any two (`between`), with which no prompt begins.
+    None if neither is known to work.
     """
 
     name: str
@@ -49,8 +51,10 @@ class Preset:
     ids_out: bool = True
     tokenizer: Tokenizer | None = None
     sampling: Mapping[str, str] = field(default_factory=dict)
+    unproven: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 2**32 - 1  # this very one means "draw one" to llama.cpp
     late_temperature: bool = False
-    force: Literal["ignore_eos", "logit_bias"] | None = "ignore_eos"
+    force: Literal["ignore_eos", "logit_bias"] = "ignore_eos"
     fresh: Literal["cache_prompt", "cache_salt", "between"] | None = None
     usage: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -60,6 +64,14 @@ class Preset:
     context: Paths = ()
     vocabulary: Paths = ()
     gaps: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def controlled(self) -> str:
+        """How far sampling is, for the record."""
+        if not self.unproven:
+            return "all told"
+        names = ", ".join(self.unproven)
+        return f"not controlled: {names}, told to be off by vLLM's names, which it may not know"
 
     def body(
         self, request: Request, prompt: str | list[int], model: str, end_ids: tuple[int, ...]
@@ -71,6 +83,7 @@ class Preset:
             ("n_predict" if self.native else "max_tokens"): request.max_tokens,
             **({"model": model} if model else {}),
             **self.extra,
+            **self.unproven,
             **self._sampling(request.sampling),
         }
         if self.native:
@@ -95,6 +108,10 @@ class Preset:
         ]
         if lost:
             raise Unsupported(f"the server {self.name} takes no {', no '.join(lost)}")
+        if not asked.greedy and not 0 <= asked.seed < self.seeds:
+            raise Unsupported(
+                f"seed {asked.seed}: the server {self.name} is given 0 to {self.seeds - 1}"
+            )
         filtered = asked.top_p != 1.0 or asked.min_p != 0.0
         if self.late_temperature and asked.temperature not in (0.0, 1.0) and filtered:
             raise Unsupported(
@@ -106,8 +123,6 @@ class Preset:
     def _forced(self, end_ids: tuple[int, ...]) -> dict[str, Any]:
         if self.force == "ignore_eos":
             return {"ignore_eos": True}
-        if self.force is None:
-            raise Unsupported(f"the server {self.name} can't be made to go on past an end token")
         if not end_ids:
             raise Unsupported(
                 f"the server {self.name} ignores ends by a logit bias only: say which ids end a "
@@ -198,29 +213,21 @@ PRESETS: Mapping[str, Preset] = {
             health="/health",
             tokenizer=Tokenizer("/tokenize", "prompt", "/detokenize", "prompt"),
             sampling={n: n for n in _ALL},
+            seeds=2**63,
             fresh="cache_salt",
             extra={"return_token_ids": True, "add_special_tokens": False},
             version=("/version", "version"),
             context=("/v1/models", "data", 0, "max_model_len"),
         ),
-        Preset(
-            "mlx-lm",
-            command="{python} -m mlx_lm.server --model {model} --host 127.0.0.1 --port {port}",
-            ids_in=False,
-            ids_out=False,
-            force="logit_bias",
-        ),
-        Preset(
-            "transformers",
-            command="transformers serve {model} --host 127.0.0.1 --port {port}",
-            health="/health",
-            ids_in=False,
-            ids_out=False,
-            force=None,
-        ),
+        # Refused: neither ids nor a tokenizer.
+        Preset("mlx-lm", ids_in=False),
+        Preset("transformers", ids_in=False),
         Preset(
             "generic",
             sampling={n: n for n in ("temperature", "top_p", "seed")},
+            # vLLM and SGLang have their own defaults for these, from the model's files. A top_k of
+            # 0 is refused by SGLang.
+            unproven={"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
             extra={"return_token_ids": True},
         ),
     )

@@ -8,11 +8,11 @@ between chunks would else be taken for a time between tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.api import GenerationFailed, Request, Token, Unsupported
+from backends.api import GenerationFailed, Request, Unsupported
 
 Event = Mapping[str, Any]
 
@@ -28,22 +28,6 @@ class Tally:
     finish: str | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
-
-
-class LateToken(Token):
-    """A token whose id the server does not send: it is asked for when somebody reads it, so that
-    no time between tokens holds the question."""
-
-    __slots__ = ("_find",)
-    _find: Callable[[str], int]
-
-    def __init__(self, text: str, find: Callable[[str], int]) -> None:
-        object.__setattr__(self, "text", text)
-        object.__setattr__(self, "_find", find)
-
-    @property
-    def id(self) -> int:
-        return self._find(self.text)
 
 
 def events(lines: Iterable[bytes], native: bool) -> Iterator[Event]:

@@ -8,8 +8,9 @@ What this engine does, where engines differ:
 - A GGUF is converted when it is opened: Q8_0 and Q4_0 exactly, Q4_1 not. Of the latter the offsets are
   rounded to whole steps, and the weights are then 8 % (rms) off those in the file.
 - Length is forced by `ignore_eos`; what ends a sequence is looked at here. Logits stay untouched.
-- Filters run in the order repetition penalty (over the whole sequence, prompt included), temperature,
-  top-p, top-k, min-p. Draws are from a Mersenne Twister of 32 bits of seed.
+- Filters run in the order of other engines, which the draws show: repetition penalty (over the whole
+  sequence, prompt included), temperature, top-k, top-p, min-p. Draws are from a Mersenne Twister of
+  32 bits of seed.
 - Keys and values are f16, as in other engines here; OpenVINO by itself would take 8 bits, whose cost
   `logits` would not see. The arithmetic is f32, where OpenVINO by itself would take bf16 on CPUs that
   have it. With quantised weights activations are rounded to 8 bits in groups of 32: its own default.
@@ -183,7 +184,6 @@ class OpenVINO:
         """By the same graph and properties, compiled a second time: see `openvino_scores`."""
         self._check_loaded()
         checks.scored(ids, self._limit, self._vocab_size)
-        Request(tuple(ids[-1:]), 1).check(self._limit, self._vocab_size)
         if self._scorer is None:
             self._scorer = openvino_scores.Scorer(
                 self._ov, self._genai, self._path, self._properties

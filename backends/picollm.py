@@ -15,7 +15,6 @@ What this engine does, where engines differ:
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -39,8 +38,6 @@ from backends.api import (
 
 REMEDY = "bakeoff engines install picollm"
 KEY_ENV = "api_key_env"
-KEY_NAME = re.compile(r"BAKEOFF_API_KEY[A-Z0-9_]*")
-"""What bakeoff passes on to a worker: no scenario can send another secret somewhere."""
 END_IDS = "end_ids"
 _REFUSALS = (
     "PicoLLMKeyError",
@@ -76,6 +73,7 @@ class PicoLLM:
 
     def __init__(self) -> None:
         self._engine: Any = None
+        self._key = ""
         self._ends: frozenset[int] = frozenset()
         self._vocabulary = 0
         self._limit = 0
@@ -97,7 +95,7 @@ class PicoLLM:
         """Open the file. The key comes from the variable that the option `api_key_env` names."""
         self.close()
         device, ends = _device(options), _ends(options)
-        key = _key(options)
+        self._key = key = _key(options)
         pico = _import()
         path = artifact.path
         if not path.is_file():
@@ -111,15 +109,16 @@ class PicoLLM:
             self._engine.reset()
         except Exception as error:
             self.close()
-            said = checks.said(error).replace(key, "…")
+            said = checks.said(error, key)
             if isinstance(error, tuple(getattr(pico, name) for name in _REFUSALS)):
                 refused = "see the AccessKey in the vendor's console"
                 raise Unavailable(f"the AccessKey was refused: {said}", refused) from None
             raise LoadFailed(path, f"picollm cannot load it: {said}") from None
-        trained = int(self._engine.context_length)
-        if options.context > trained:
+        try:
+            checks.context(options, int(self._engine.context_length))
+        except Unsupported:
             self.close()
-            raise Unsupported(f"a context of {options.context}: the model is made for {trained}")
+            raise
         self._ends, self._limit = ends, options.context
 
     def generate(self, request: Request) -> Iterator[Token]:
@@ -165,7 +164,8 @@ class PicoLLM:
                 say[role](content)
             return Rendering(str(dialog.prompt()), None)
         except Exception as error:
-            raise Rejected(f"{type(error).__name__}: {error}") from error
+            said = checks.said(error, self._key)
+            raise Rejected(f"{type(error).__name__}: {said}") from None
 
     def logits(self, ids: Sequence[int]) -> Any:
         """One forward pass per position."""
@@ -175,7 +175,6 @@ class PicoLLM:
         except ImportError as error:
             raise Unsupported("logits: numpy is not installed beside picollm", REMEDY) from error
         checks.scored(ids, self._limit, self._vocabulary)
-        Request(tuple(ids), 1).check(self._limit + 1, self._vocabulary)
         return numpy.array(self._rows(engine, ids, keep=len(ids)), numpy.float32)
 
     def _rows(self, engine: Any, ids: Sequence[int], keep: int) -> list[Sequence[float]]:
@@ -183,7 +182,7 @@ class PicoLLM:
         try:
             engine.reset()
         except Exception as error:
-            raise GenerationFailed(f"picollm: {checks.said(error)}") from error
+            raise GenerationFailed(f"picollm: {checks.said(error, self._key)}") from None
         rows: list[Sequence[float]] = []
         for token in ids:
             rows = [*rows, self._forward(engine, token)][-keep:]
@@ -193,7 +192,7 @@ class PicoLLM:
         try:
             row: Sequence[float] = engine.forward(token)
         except Exception as error:
-            raise GenerationFailed(f"picollm: {checks.said(error)}") from error
+            raise GenerationFailed(f"picollm: {checks.said(error, self._key)}") from None
         return row
 
     def _loaded(self) -> Any:
@@ -236,20 +235,13 @@ def _device(options: LoadOptions) -> str:
 
 def _ends(options: LoadOptions) -> frozenset[int]:
     """Ids that end a sequence, which picoLLM keeps to itself: `end_ids: "2,128009"`."""
-    told = str(options.extra.get(END_IDS, ""))
-    try:
-        return frozenset(int(part) for part in told.split(",") if part.strip())
-    except ValueError:
-        raise Unsupported(f"{END_IDS} {told!r}: expected ids, such as 0,2") from None
+    return frozenset(checks.ids(END_IDS, str(options.extra.get(END_IDS, ""))))
 
 
 def _key(options: LoadOptions) -> str:
-    name = str(options.extra.get(KEY_ENV, ""))
-    if not KEY_NAME.fullmatch(name):
+    if KEY_ENV not in options.extra:
         raise Unsupported(
-            f"{KEY_ENV} {name!r}: picoLLM needs an AccessKey; only BAKEOFF_API_KEY… is passed on",
+            f"picoLLM needs an AccessKey, in a variable that the option {KEY_ENV} names",
             f"export BAKEOFF_API_KEY=…, and {KEY_ENV}: BAKEOFF_API_KEY",
         )
-    if not (key := os.environ.get(name, "")):
-        raise Unsupported(f"the environment variable {name} is not set", f"export {name}=…")
-    return key
+    return checks.key(str(options.extra[KEY_ENV]))

@@ -1,8 +1,10 @@
-"""Text by token, for engines that leave turning ids into text to the caller."""
+"""Text by token: for engines that leave turning ids into text to the caller, or show text only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+from backends.api import Token
 
 _MOST = 8
 """Tokens that are held back at most: a character has four bytes, and a token at least one."""
@@ -29,3 +31,19 @@ class TextStream:
         self._before, self._pending = self._pending, []
         self._shown = self._decode(self._before)
         return new
+
+
+class LateToken(Token):
+    """A token whose id the engine does not tell: it is found when somebody reads it, so that no time
+    between tokens holds the search."""
+
+    __slots__ = ("_find",)
+    _find: Callable[[str], int]
+
+    def __init__(self, text: str, find: Callable[[str], int]) -> None:
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "_find", find)
+
+    @property
+    def id(self) -> int:
+        return self._find(self.text)

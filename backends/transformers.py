@@ -12,6 +12,7 @@ and values take memory as the sequence grows: `context` is only a bound here.
 from __future__ import annotations
 
 import gc
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ class Transformers:
         self._ends: frozenset[int] = frozenset()
         self._vocab_size = 0
         self._limit = 0
+        self._cache = ""
         self._prefilled = 0
         self._chat_call = ""
 
@@ -94,13 +96,17 @@ class Transformers:
         except Exception as error:
             self.close()
             raise LoadFailed(path, f"transformers cannot load it: {checks.said(error)}") from error
-        trained = getattr(self._model.config, "max_position_embeddings", None)
-        if trained is not None and options.context > trained:
+        try:
+            checks.context(options, getattr(self._model.config, "max_position_embeddings", None))
+        except Unsupported:
             self.close()
-            raise Unsupported(f"a context of {options.context}: the model is made for {trained}")
+            raise
         self._torch, self._library = torch, library
         self._chat_call = str(options.extra.get("chat_call", CHAT_CALLS[0]))
         self._ends = _ends(self._model)
+        # transformers 5.24 renamed it; from 5.40 on the old name is gone.
+        named = inspect.signature(self._model.forward).parameters
+        self._cache = "cache" if "cache" in named else "past_key_values"
         self._vocab_size = int(self._model.get_input_embeddings().num_embeddings)
         self._limit = options.context
 
@@ -119,7 +125,7 @@ class Transformers:
             try:
                 with torch.inference_mode():
                     logits = model(
-                        input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1
+                        input_ids=step, use_cache=True, logits_to_keep=1, **{self._cache: cache}
                     ).logits[:, -1]
                     token = pick(ids[:, :length], logits)
             except RuntimeError as error:

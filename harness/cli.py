@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 EXIT_CASES_FAILED = 3
 EXIT_INTERRUPTED = 130
+EXIT_NOBODY_READS = 141  # what a shell shows for a program that SIGPIPE ended
 
 app = typer.Typer(
     name="bakeoff",
@@ -74,12 +76,16 @@ def main() -> NoReturn:
         places.check_install()
         app()
     except BakeoffError as error:
-        _say(f"error: {error}")
-        if error.remedy:
-            _say(f"  → {error.remedy}")
-        sys.exit(error.exit_code)
+        _fail(str(error), error.remedy, error.exit_code)
+    except OSError as error:
+        _fail(*_system_said(error), BakeoffError.exit_code)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as ended:
+        # typer and rich end with 1 where a pipe breaks: as if a gate had failed.
+        if isinstance(ended.__context__, BrokenPipeError):
+            sys.exit(EXIT_NOBODY_READS)
+        raise
     sys.exit(0)
 
 
@@ -218,8 +224,27 @@ def _overrides(backend: list[str] | None, model: list[str] | None, trials: int |
     return Overrides(tuple(backend or ()), tuple(model or ()), trials)
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+def _fail(message: str, remedy: str | None, code: int) -> NoReturn:
+    """Both may quote a file of anybody's."""
+    from reports.untrusted import lines
+
+    typer.echo(lines(f"error: {message}", 20_000), err=True)
+    if remedy:
+        typer.echo(lines(f"  → {remedy}"), err=True)
+    sys.exit(code)
+
+
+def _system_said(error: OSError) -> tuple[str, str | None]:
+    """A message that names the file, and what to do."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    remedy = None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "make room on that disk"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "name a place that you may write to, or copy the folder to one"
+    elif error.filename is not None:
+        remedy = "name another place"
+    return f"{where}{error.strerror or error}", remedy
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -26,7 +26,7 @@ def compare_command(
     from results import between
 
     base = running.read(first)
-    found = [between.compare(base, running.read(other)) for other in others]
+    found = between.together([between.compare(base, running.read(other)) for other in others])
     for number, one in enumerate(found):
         if number:
             console.results.print()
@@ -38,12 +38,5 @@ def compare_command(
 
 
 def _write(path: Path, text: str) -> None:
-    from harness.errors import BakeoffError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BakeoffError(
-            f"{path} can't be written: {error.strerror}", "name another file"
-        ) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

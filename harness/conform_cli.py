@@ -256,7 +256,6 @@ def _results(outcome: Outcome, batch: list[Check]) -> list[CheckResult]:
 
 def _show(found: Conformance) -> None:
     """A table that fits 80 columns, and the verdict."""
-    from rich.markup import escape
     from rich.table import Table
 
     from harness import console
@@ -268,13 +267,13 @@ def _show(found: Conformance) -> None:
     colour = {"passed": "green", "failed": "red", "not_applicable": "dim"}
     for result in found.checks:
         word = f"[{colour[result.status]}]{_WORDS[result.status]}[/]"
-        table.add_row(result.check, word, escape(result.gap or result.detail))
+        table.add_row(console.plain(result.check), word, console.plain(result.gap or result.detail))
     console.results.print(table)
     passed = sum(result.status == "passed" for result in found.checks)
     verdict = "fails" if found.failed else "conforms"
     console.results.print(
-        f"{found.engine} {found.version} {verdict}: {passed} passed, {len(found.failed)} failed, "
+        f"{console.plain(f'{found.engine} {found.version}')} {verdict}: {passed} passed, "
+        f"{len(found.failed)} failed, "
         f"{len(found.checks) - passed - len(found.failed)} not applicable",
-        markup=False,
         soft_wrap=True,
     )

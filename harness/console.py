@@ -23,6 +23,7 @@ from rich.table import Table
 from harness.plan import Plan
 from harness.probe import Probe
 from reports.names import variant
+from reports.untrusted import lines
 from results.records import Case, Record, Trial
 
 results = Console(highlight=False)
@@ -38,14 +39,19 @@ def tell_on_stderr() -> None:
 
 
 def say(text: str) -> None:
-    """A line to stderr, as it is."""
-    typer.echo(text, err=True)
+    """A line to stderr."""
+    typer.echo(lines(text), err=True)
+
+
+def plain(text: object, limit: int = 4000) -> str:
+    """Text of an engine, a file or a host for rich: no markup, nothing hidden; it may span lines."""
+    return escape(lines(text, limit))
 
 
 def show_plan(plan: Plan, folder: Path | None = None) -> None:
     """The cases, what cannot run and why, and roughly how long it will take."""
     scenario = plan.scenario
-    out.print(f"[bold]{escape(scenario.name)}[/]  {escape(scenario.description)}")
+    out.print(f"[bold]{plain(scenario.name)}[/]  {plain(scenario.description)}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     several = len({planned.case.model for planned in plan.cases}) > 1
     for name in (*(["model"] if several else []), "backend", "artifact", "measure", "trials"):
@@ -55,19 +61,19 @@ def show_plan(plan: Plan, folder: Path | None = None) -> None:
         count = sum(trial.case.key == case.key for trial in plan.trials)
         skipped = "[yellow]skipped[/]" if planned.obstacle else str(count)
         cells = [*([case.model] if several else []), case.backend, variant(case), _measure(case)]
-        table.add_row(*map(escape, cells), skipped)
+        table.add_row(*map(plain, cells), skipped)
     out.print(table)
     told: set[tuple[str, str]] = set()
     for planned in plan.cases:
         if planned.obstacle and (planned.case.backend, planned.obstacle.reason) not in told:
             told.add((planned.case.backend, planned.obstacle.reason))
             out.print(
-                f"[yellow]{escape(planned.case.backend)} can't run:[/] {escape(planned.obstacle.reason)}"
+                f"[yellow]{plain(planned.case.backend)} can't run:[/] {plain(planned.obstacle.reason)}"
             )
             if planned.obstacle.remedy:
-                out.print(f"  → {escape(planned.obstacle.remedy)}", soft_wrap=True)
+                out.print(f"  → {plain(planned.obstacle.remedy)}", soft_wrap=True)
     for warning in plan.warnings:
-        out.print(f"[yellow]warning:[/] {escape(warning)}")
+        out.print(f"[yellow]warning:[/] {plain(warning)}")
     runnable = sum(1 for t in plan.trials if not _obstacle(plan, t))
     settings = scenario.plan
     timed = any(planned.case.measure in ("load", "generate") for planned in plan.cases)
@@ -78,23 +84,23 @@ def show_plan(plan: Plan, folder: Path | None = None) -> None:
         f"{_minutes(runnable * ROUGH_TRIAL_S)}; the first trials will tell."
     )
     if folder is not None:
-        out.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+        out.print(f"run folder: {plain(folder)}", soft_wrap=True)
 
 
 def show_probe(probe: Probe) -> None:
     """One adapter: what it is, or why it can't run and what to do."""
-    name = f"[bold]{escape(probe.name)}[/]"
-    source = f"[dim]{escape(probe.distribution)}[/]"
+    name = f"[bold]{plain(probe.name)}[/]"
+    source = f"[dim]{plain(probe.distribution)}[/]"
     if not probe.available:
-        out.print(f"{name}  [yellow]can't run:[/] {escape(str(probe.reason))}  {source}")
+        out.print(f"{name}  [yellow]can't run:[/] {plain(probe.reason)}  {source}")
         if probe.remedy:
-            out.print(f"  → {escape(probe.remedy)}", soft_wrap=True)
+            out.print(f"  → {plain(probe.remedy)}", soft_wrap=True)
         return
     reads = ", ".join(probe.formats or ())
-    out.print(f"{name} {escape(str(probe.version))}  reads {escape(reads)}  {source}")
+    out.print(f"{name} {plain(probe.version)}  reads {plain(reads)}  {source}")
     for key, value in {**probe.build, "devices": ", ".join(probe.devices)}.items():
         if value:
-            out.print(f"  {escape(key)}: {escape(value)}")
+            out.print(f"  {plain(key)}: {plain(value)}")
 
 
 class RunScreen:
@@ -119,8 +125,8 @@ class RunScreen:
                 if what != current:
                     current = what
                     if not out.is_terminal:
-                        out.print(what, markup=False)
-                    bar.reset(task, description=escape(what[:50]), visible=True, total=None)
+                        out.print(plain(what))
+                    bar.reset(task, description=plain(what[:50]), visible=True, total=None)
                 bar.update(task, total=None if share is None else 1.0, completed=share or 0.0)
 
             yield say
@@ -146,7 +152,7 @@ class RunScreen:
             completed=done,
             total=total,
             left=left,
-            description=escape(self._current[:44]),
+            description=plain(self._current[:44]),
         )
         self._progress.refresh()
 
@@ -157,11 +163,11 @@ class RunScreen:
         self._progress.update(self._task, advance=1, refresh=True)
         if record.status != "ok":
             out.print(
-                f"[yellow]{record.status}[/] {escape(record.case.backend)} {escape(record.case.artifact)} "
-                f"{escape(record.case.measure)}: {escape(str(record.reason)[:300])}"
+                f"[yellow]{record.status}[/] {plain(record.case.backend)} {plain(record.case.artifact)} "
+                f"{plain(record.case.measure)}: {plain(record.reason, 300)}"
             )
         elif not out.is_terminal:
-            out.print(f"ok {record.trial} {record.wall_s:.1f} s", markup=False)
+            out.print(f"ok {plain(record.trial)} {record.wall_s:.1f} s")
 
 
 def _bar(*columns: ProgressColumn, ticking: bool = True) -> Progress:

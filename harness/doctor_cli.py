@@ -33,6 +33,7 @@ def doctor_command(
     from rich.console import Console
 
     from harness import doctor, host
+    from harness.console import plain
     from harness.errors import BakeoffError
     from harness.host_tree import HostTree
 
@@ -54,30 +55,30 @@ def doctor_command(
     try:
         show_floors(out, aa.floors(threads, seconds=aa.SECONDS))
     except BakeoffError as error:
-        out.print(f"[yellow]{error}[/]")
+        out.print(f"[yellow]{plain(error)}[/]")
 
 
 def show_findings(out: Console, findings: list[Finding]) -> None:
     """A line or more per finding, then per number what blurs it."""
-    from rich.markup import escape
     from rich.table import Table
 
+    from harness.console import plain
     from harness.doctor_finding import NUMBERS
 
     for finding in findings:
         table = Table.grid(padding=(0, 2, 0, 0))
         for width in (10, 14, None):
             table.add_column(width=width)
-        said = escape(finding.read)
+        said = plain(finding.read)
         if finding.blurs:
             said += f"\n[yellow]blurs {', '.join(finding.blurs)}[/]"
         if finding.advice:
-            said += f"\n→ {escape(finding.advice)}"
+            said += f"\n→ {plain(finding.advice)}"
         grade = f"[{_COLOURS[finding.grade]}]{finding.grade}[/]"
         table.add_row(grade, finding.topic, said)
         out.print(table)
         if finding.command:
-            out.print(f"  $ {finding.command}", markup=False, soft_wrap=True)
+            out.print(f"  $ {plain(finding.command)}", soft_wrap=True)
     out.print()
     for number in NUMBERS:
         causes = [finding.topic for finding in findings if number in finding.blurs]

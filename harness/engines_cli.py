@@ -61,9 +61,17 @@ def table(found: list[Conformance]) -> str:
     names = list(dict.fromkeys(name for results in by_check for name in results))
     notes: dict[str, int] = {}
     rows = [
-        [f"`{name}`", *(_cell(results.get(name), notes) for results in by_check)] for name in names
+        [
+            f"`{name}`" if name.isidentifier() else _safe(name),
+            *(_cell(results.get(name), notes) for results in by_check),
+        ]
+        for name in names
     ]
-    lines = [_row(["check", *heads]), _row(["---"] * (len(heads) + 1)), *map(_row, rows)]
+    lines = [
+        _row(["check", *map(_safe, heads)]),
+        _row(["---"] * (len(heads) + 1)),
+        *map(_row, rows),
+    ]
     lines += ["", "✓ verified by running, – does not apply, ✗ fails; gaps are named as declared."]
     lines += ["", *(f"{number}. {_safe(note)}" for note, number in notes.items())]
     lines += ["", "Measured:", ""]

@@ -23,6 +23,11 @@ REPORTED = {"mlc": "mlc-llm-nightly-cpu"}
 """The package that an adapter's `probe` reports, where the names in its extra don't tell."""
 
 
+def engines() -> tuple[str, ...]:
+    """The names that an environment may be used under unnamed: of backends, servers and converters."""
+    return (*registry.adapters(), *PRESETS, *TOOLS)
+
+
 def backend_of(engine: str) -> str:
     """The backend of an engine's name: itself, or the one that drives that server; "" for a converter.
     Raises BadInput."""
@@ -33,8 +38,7 @@ def backend_of(engine: str) -> str:
         return SERVERS
     if engine in TOOLS:
         return ""
-    known = [*adapters, *PRESETS, *TOOLS]
-    raise BadInput(engine, [Problem("unknown engine" + suggestion(engine, known))])
+    raise BadInput(engine, [Problem("unknown engine" + suggestion(engine, engines()))])
 
 
 def requirements(engine: str) -> tuple[Requirement, ...]:

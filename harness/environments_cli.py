@@ -47,7 +47,7 @@ def list_command() -> None:
     for one, size in known:
         _show(one.name)
         where = f"  {one.folder}  {size / 1e6:.0f} MB  made {one.made_at}"
-        console.results.print(where, markup=False, soft_wrap=True)
+        console.results.print(console.plain(where), soft_wrap=True)
 
 
 def remove_command(
@@ -68,21 +68,19 @@ def doctor_command(
 
     Exit code 1: an environment that was installed does not work.
     """
-    from rich.markup import escape
     from rich.padding import Padding
 
     from harness import console
+    from harness.console import plain
     from harness.engines_doctor import checkups
 
     unsound = False
     for found in checkups(names or ()):
         mark = "[green]✓[/]" if not found.troubles else "[dim]–[/]" if found.absent else "[red]✗[/]"
-        console.results.print(f"{mark} [bold]{escape(found.name)}[/]  {escape(found.where)}")
-        lines = [escape(fact) for fact in found.facts]
+        console.results.print(f"{mark} [bold]{plain(found.name)}[/]  {plain(found.where)}")
+        lines = [plain(fact) for fact in found.facts]
         for trouble, remedy in found.troubles:
-            lines += [escape(" ".join(trouble.split()))] + (
-                [f"→ {escape(remedy)}"] if remedy else []
-            )
+            lines += [plain(" ".join(trouble.split())), *([f"→ {plain(remedy)}"] if remedy else [])]
         for line in lines:
             console.results.print(Padding(line, (0, 0, 0, 4)), highlight=False)
         unsound |= bool(found.troubles) and not found.absent
@@ -91,26 +89,28 @@ def doctor_command(
 
 
 def _show(name: str) -> None:
-    from harness import console, environments
+    from harness import environments
+    from harness.console import plain, results
     from harness.environments_asked import as_server
     from harness.probe import probe
     from harness.registry import adapters
 
     one = environments.find(name)
-    versions = ", ".join(f"{package} {version}" for package, version in one.installed.items())
-    console.results.print(f"{one.name}: {one.backend}, {versions}", markup=False, soft_wrap=True)
+    holds = [f"{package} {version}" for package, version in one.installed.items()]
+    held = ", ".join([one.backend, *holds] if one.backend else holds)
+    results.print(plain(f"{one.name}: {held}"), soft_wrap=True)
     if one.backend == environments.SERVERS:
-        console.results.print(f"  {as_server(one)}", markup=False, soft_wrap=True)
+        results.print(plain(f"  {as_server(one)}"), soft_wrap=True)
         return
     if not one.backend:
-        console.results.print("  a converter, for `bakeoff models prepare`", markup=False)
+        results.print(plain("  a converter, for `bakeoff models prepare`"))
         return
     adapter = adapters().get(one.backend)
     if adapter is None:
-        console.results.print(f"  the backend {one.backend} is no longer there", markup=False)
+        results.print(plain(f"  the backend {one.backend} is no longer there"))
         return
     found = probe(adapter, str(one.python))
     said = f"runs: {found.version}" if found.available else f"can't run: {found.reason}"
-    console.results.print(f"  {said}", markup=False, soft_wrap=True)
+    results.print(plain(f"  {said}"), soft_wrap=True)
     if found.remedy:
-        console.results.print(f"  → {found.remedy}", markup=False, soft_wrap=True)
+        results.print(plain(f"  → {found.remedy}"), soft_wrap=True)

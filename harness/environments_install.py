@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from harness import environments, environments_child
 from harness.environments import Environment
-from harness.environments_asked import backend_of, parse, wanted
+from harness.environments_asked import backend_of, engines, parse, wanted
 from harness.errors import BadInput, BakeoffError, Problem
 
 
@@ -35,6 +35,11 @@ def install(
     name = name or engine
     if not environments.NAME.fullmatch(name):
         raise BadInput("--as", [Problem(f"{name!r}: expected letters, digits, '.', '_' and '-'")])
+    # By any spelling: some file systems make no difference between capitals and small letters.
+    if name.lower() != engine.lower() and name.lower() in {one.lower() for one in engines()}:
+        raise BadInput(
+            "--as", [Problem(f"{name!r} is another engine's name: its cases would run in {engine}")]
+        )
     uv = shutil.which("uv") if installer in (None, "uv") else None
     if installer == "uv" and uv is None:
         raise BakeoffError("uv is not on PATH", "install it, or use --installer pip")

@@ -41,6 +41,7 @@ def lm_eval_command(
 ) -> None:
     """Run lm-eval tasks from local files on an engine."""
     from harness import models, registry
+    from reports.untrusted import one_line
 
     adapters = registry.adapters()
     if backend not in adapters:
@@ -70,7 +71,7 @@ def lm_eval_command(
     for task, metrics in found["results"].items():
         for name, value in metrics.items():
             if isinstance(value, float) and "stderr" not in name:
-                typer.echo(f"{task}  {name.partition(',')[0]}  {value:.4f}")
+                typer.echo(one_line(f"{task}  {name.partition(',')[0]}  {value:.4f}"))
 
 
 def run(

@@ -22,7 +22,14 @@ def open_command(
     folder = run or _newest(running.RUNS)
     page = _page(folder)
     if not _is_fresh(page, folder):
-        running.report(folder, show=False, formats=("html",))
+        try:
+            running.report(folder, show=False, formats=("html",))
+        except OSError as error:
+            if not page.is_file():
+                raise
+            console.say(
+                f"this page is older than its run: no new one can be written: {error.strerror}"
+            )
         page = _page(folder)
     typer.echo(page)
     if not (_has_screen() and webbrowser.open(page.resolve().as_uri())):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from reports import files
 from results.store import Run
 
 #: Format -> file name. `samples` is one row per request and is only made when asked for.
@@ -46,14 +47,11 @@ def write(run: Run, formats: Iterable[str], folder: Path) -> list[Path]:
     A file is replaced whole or not at all. Raises ValueError for a format that is not in FILES
     (before anything is written) and OSError where the folder cannot be written.
     """
-    wanted = tuple(dict.fromkeys(formats))
-    if unknown := [name for name in wanted if name not in FILES]:
-        raise ValueError(f"unknown format {unknown[0]!r}, expected one of: {', '.join(FILES)}")
+    wanted = tuple(formats)
     if "csv" in wanted:
         measured = {trial.case.measure for trial in run.info.trials}
-        wanted = tuple(dict.fromkeys((*wanted, *(n for n in _MEASURED if n in measured))))
-    folder.mkdir(parents=True, exist_ok=True)
-    return [_replace(folder / FILES[name], _render(run, name)) for name in wanted]
+        wanted = (*wanted, *(name for name in _MEASURED if name in measured))
+    return files.write(wanted, FILES, folder, lambda name: _render(run, name))
 
 
 def draw(run: Run, kinds: Iterable[str], folder: Path) -> list[Path]:
@@ -103,10 +101,3 @@ def _render(run: Run, name: str) -> str:
     from reports import html
 
     return html.render(report)
-
-
-def _replace(path: Path, text: str) -> Path:
-    """Newlines stay as they are: a CSV row ends in CRLF on every system."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(text.encode("utf-8"))
-    return part.replace(path)

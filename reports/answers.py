@@ -52,13 +52,11 @@ class Headline:
         return "; ".join(part for part in ("" if self.about else said.task, said.scope) if part)
 
 
-def ask(
-    task: Workload, title: str, letters: Letters, objections: Objections
-) -> dict[str, list[Found]]:
+def ask(task: Workload, title: str, letters: Letters) -> dict[str, list[Found]]:
     """What one task says about each question that it asks."""
     certificates = Certificates()
     found = {
-        question: list(_rankings(task, metric, title, words, letters, objections, certificates))
+        question: list(_rankings(task, metric, title, words, letters, certificates))
         for question, names, words in _QUESTIONS
         if (metric := _metric(task.cases, names)) is not None
     }
@@ -118,7 +116,6 @@ def _rankings(
     title: str,
     words: str,
     letters: Letters,
-    objections: Objections,
     certificates: Certificates,
 ) -> Iterator[Found]:
     """Of all cases, and of each group that holds the same weights. A letter tells groups of one
@@ -134,7 +131,7 @@ def _rankings(
     if len(task.groups) > 1:
         scopes.insert(0, ("all cases", "", task.cases))
     for scope, letter, cases in scopes or [("", "", task.cases)]:
-        ranking = rank(cases, metric, objections.broken, certificates)
+        ranking = rank(cases, metric, certificates)
         yield Found(title, scope, letter, ranking, short_names(cases), words)
 
 

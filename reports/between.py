@@ -12,6 +12,7 @@ from reports import numbers
 from reports.markdown import escape
 from reports.untrusted import one_line
 from results.between import SESSIONS, Between, Line
+from results.fixed import identity
 from results.gate.outcome import Exact
 
 _SAME = {True: "same", False: "DIFFERS", None: "not compared"}
@@ -23,7 +24,7 @@ def show(found: Between, console: Console) -> None:
     console.print(Text(headline(found), style="bold"))
     for said in (*_names(found), *facts(found)):
         console.print(Text(said))
-    for task, lines in _by_task(found).items():
+    for task, lines in _by_task(found):
         console.print(Text(f"\n{one_line(task)}", style="bold"))
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for number, name in enumerate(_COLUMNS):
@@ -44,11 +45,11 @@ def markdown(found: Between) -> str:
     """`comparison.md`."""
     lines = [f"## {escape(headline(found))}", ""]
     lines += [f"- {escape(said)}" for said in (*_names(found), *facts(found))]
-    for task, several in _by_task(found).items():
+    for task, several in _by_task(found):
         lines += ["", f"### {escape(one_line(task))}", ""]
         lines += ["| metric | first | second | second / first, 95 % |", "|---|---:|---:|---:|"]
         lines += ["| " + " | ".join(map(escape, cells(line))) + " |" for line in several]
-        lines += ["", *map(escape, whys(several))]
+        lines += ["", *(f"- {escape(why)}" for why in whys(several))]
     if found.exact:
         lines += ["", "### Deterministic, and so comparable", ""]
         lines += [f"- {escape(deterministic(one))}" for one in found.exact]
@@ -77,16 +78,17 @@ def facts(found: Between) -> Iterator[str]:
         yield SESSIONS
     else:
         yield "what to do: run both arms on one machine in one session: bakeoff gate"
-    for name, tasks in (("first", found.only_first), ("second", found.only_second)):
-        for task in tasks:
-            yield f"only in the {name}: {one_line(task)}"
+    for name, cases in (("first", found.only_first), ("second", found.only_second)):
+        for case in cases:
+            yield f"only in the {name}: {one_line(found.task(case))}"
 
 
-def _by_task(found: Between) -> dict[str, list[Line]]:
+def _by_task(found: Between) -> Iterator[tuple[str, list[Line]]]:
+    """The lines of each case under its title."""
     tasks: dict[str, list[Line]] = {}
     for line in found.lines:
-        tasks.setdefault(line.task, []).append(line)
-    return tasks
+        tasks.setdefault(identity(line.case), []).append(line)
+    return ((found.tasks[key], lines) for key, lines in tasks.items())
 
 
 def cells(line: Line) -> tuple[str, str, str, str]:

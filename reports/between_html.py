@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports import between, page
 from reports.untrusted import one_line
-from results.between import Between, Line
+from results.between import Between, Line, together
+from results.fixed import identity
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """`whys` say what must be known about the ratios, or why there are none."""
+    """`whys` say what must be known about the ratios, or why there are none, and of which runs."""
 
     title: str
     rows: tuple[Row, ...]
@@ -60,7 +61,8 @@ def render(found: Sequence[Between]) -> str:
 
 def build(found: Sequence[Between]) -> View:
     """What the page shows, with the numbers as the terminal and Markdown have them."""
-    tasks: dict[str, None] = {line.task: None for one in found for line in one.lines}
+    found = together(found)
+    tasks = dict.fromkeys(identity(line.case) for one in found for line in one.lines)
     return View(
         one_line(found[0].first, 200),
         tuple(map(_pair, found)),
@@ -80,7 +82,8 @@ def _pair(one: Between) -> Pair:
 
 def _task(task: str, found: Sequence[Between]) -> Task:
     sides: list[Mapping[str, Line]] = [
-        {line.metric.name: line for line in one.lines if line.task == task} for one in found
+        {line.metric.name: line for line in one.lines if identity(line.case) == task}
+        for one in found
     ]
     names = dict.fromkeys(name for side in sides for name in side)
     rows = []
@@ -89,5 +92,14 @@ def _task(task: str, found: Sequence[Between]) -> Task:
         title, first, *_ = next(cells for cells in told if cells is not None)
         others = (Cell(cells[2], cells[3]) if cells is not None else None for cells in told)
         rows.append(Row(title, first, tuple(others)))
-    whys = dict.fromkeys(why for side in sides for why in between.whys(list(side.values())))
-    return Task(one_line(task), tuple(rows), tuple(whys))
+    return Task(one_line(found[0].tasks[task]), tuple(rows), tuple(_whys(sides, found)))
+
+
+def _whys(sides: Sequence[Mapping[str, Line]], found: Sequence[Between]) -> Iterator[str]:
+    """Each once, after the runs that it is about where there are several."""
+    runs: dict[str, list[str]] = {}
+    for side, one in zip(sides, found, strict=True):
+        for why in between.whys(list(side.values())):
+            runs.setdefault(why, []).append(one_line(one.second, 200))
+    for why, names in runs.items():
+        yield f"{', '.join(names)}: {why}" if len(found) > 1 else why

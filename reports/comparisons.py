@@ -46,11 +46,13 @@ class CertificateLine:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One case against the base. `blamed` names the items that decide the grade, `reasons` says
-    them in words, after why there is no ratio at all where there is none for want of values."""
+    """One case against the base. `whys` are the reasons of its verdicts, each with its metrics unless
+    it is that of all; none where the certificate refuses. `blamed` names the items that decide the
+    grade; `reasons` says them in words, after `whys`."""
 
     name: str
     cells: tuple[RatioCell, ...]
+    whys: tuple[str, ...]
     grade: Grade
     blamed: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -90,20 +92,31 @@ def _table(task: Workload, table: Table) -> ComparisonTable:
 
 def _row(found: Sequence[Comparison]) -> ComparisonRow:
     certificate = found[0].certificate
-    reasons = certificate.reasons
-    if certificate.grade != "refused" and all(one.ratio is None for one in found):
-        reasons = (*dict.fromkeys(one.why for one in found), *reasons)
+    cells = tuple(_cell(one) for one in found)
+    whys = () if certificate.grade == "refused" else _whys(cells)
     return ComparisonRow(
         name=case_name(found[0].summary.case),
-        cells=tuple(_cell(one) for one in found),
+        cells=cells,
+        whys=whys,
         grade=certificate.grade,
         blamed=tuple(item.name for item in certificate.deciding),
-        reasons=tuple(one_line(reason, 400) for reason in reasons),
+        reasons=(*whys, *(one_line(reason, 400) for reason in certificate.reasons)),
         certificate=tuple(
             CertificateLine(item.name, item.state, item.severity, one_line(item.detail, 600))
             for item in certificate.items
         ),
         found=tuple(found),
+    )
+
+
+def _whys(cells: Sequence[RatioCell]) -> tuple[str, ...]:
+    by_reason: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.why:
+            by_reason.setdefault(cell.why, []).append(cell.metric.title)
+    return tuple(
+        why if len(titles) == len(cells) else f"{', '.join(titles)}: {why}"
+        for why, titles in by_reason.items()
     )
 
 

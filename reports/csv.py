@@ -26,7 +26,7 @@ from results.store import Run
 #: planned = ok + failed + timeout + crashed + unsupported + missing. `weights_group`: rows of
 #: one workload with the same letter hold the same weights. `budget`: met, missed, unknown or
 #: empty where there is none. `reason`: of the case's first failure. `failed_checks`: what an audit
-#: of the arm caught.
+#: of the arm caught, and `fault in fidelity` where its answers are at fault.
 CASE_COLUMNS = (
     "run", "model", "backend", "engine_version", "artifact", "format", "precision",
     "weights_group", "weights", "measure", "parameters", "settings", "metric", "unit", "better", "value",
@@ -36,7 +36,7 @@ CASE_COLUMNS = (
 
 #: `ratio` is case / base, `low` and `high` its interval; empty where the certificate refuses a
 #: ratio, or there is no value. The last columns are the certificate, item by item: `same`,
-#: `differs: how`, `unknown: why`, or empty where an item does not apply to the measure.
+#: `differs: how`, `unknown: why`, or empty where an item does not apply to the measure, or to the run.
 COMPARISON_COLUMNS = (
     "run", "model", "measure", "parameters", "backend", "artifact", "settings", "base_backend",
     "base_artifact", "base_settings", "metric", "unit", "better", "ratio", "low", "high", "level",
@@ -50,6 +50,14 @@ SAMPLE_COLUMNS = (
     "sent_tokens", "received_tokens", "ttft_ms", "ttft_reused_prefix_ms", "prefill_tok_s",
     "tpot_ms", "decode_tok_s", "e2e_ms", "peak_rss_bytes", "peak_pss_bytes",
 )  # fmt: skip
+
+#: Characters of a cell; longer text is cut, and says so. Cells that a program reads are whole: JSON up to
+#: what readers take of a text, `ids` up to 65,536 ids of 64 bits, as many as readers take of an answer.
+_LIMIT = 2000
+_WHOLE = {
+    **dict.fromkeys(("parameters", "settings", "base_settings", "sampling", "by_kind"), 65_536),
+    "ids": 65_536 * 21,
+}
 
 #: What a spreadsheet takes for the start of a formula, full-width forms included.
 _FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -171,19 +179,20 @@ def to_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(columns)
+    limits = [_WHOLE.get(name, _LIMIT) for name in columns]
     for row in rows:
-        writer.writerow([_field(value) for value in row])
+        writer.writerow(_field(value, limit) for value, limit in zip(row, limits, strict=True))
     return file.getvalue()
 
 
-def _field(value: object) -> str:
+def _field(value: object, limit: int) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return numbers.plain(value)
-    return guard(one_line(value, 2000))
+    return guard(one_line(value, limit))
 
 
 def _json(parameters: object) -> str:

@@ -46,7 +46,7 @@ class Point:
 
     @property
     def broken(self) -> bool:
-        return bool(self.row.lies) or (self.truth is not None and self.truth.verdict == "fault")
+        return bool(self.row.lies)
 
     @property
     def counts(self) -> bool:
@@ -57,7 +57,8 @@ class Point:
     def label(self) -> str:
         said = [short(self.row.name, 36)]
         if self.truth and self.truth.kl and self.truth.verdict != "true to the weights":
-            said.append(f"KL {nats(self.truth.kl.mean)}")
+            bound = "≥ " if self.truth.method == "top-k" else ""
+            said.append(f"KL {bound}{nats(self.truth.kl.mean)}")
         if self.broken:
             said.append("✗ broken")
         return " · ".join(said)
@@ -89,8 +90,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 def _points(table: Table, truths: Mapping[str, ArmFidelity]) -> list[Point]:
     measured = [row for row in table.rows if {_SPEED, table.peak} <= row.summary.estimates.keys()]
-    faults = {key for key, truth in truths.items() if truth.verdict == "fault"}
-    ranking = rank([row.summary for row in measured], metrics.METRICS[_SPEED], faults)
+    ranking = rank([row.summary for row in measured], metrics.METRICS[_SPEED])
     counted = {summary.case.key for summary in ranking.ranked}
     return [
         Point(

@@ -185,9 +185,17 @@ def _sentences(groups: Sequence[Group], models: Sequence[ModelFidelity]) -> Iter
         good = [row for row in rows if row.name in told]
         if true := [_with_kl(row) for row in good if row.verdict == "true to the weights"]:
             yield _listed(true), f"{_are(true)} true to the weights{where}.", True
-        if near := [_with_kl(row) for row in good if row.verdict == "as its bits allow"]:
+        lossy = [row for row in good if row.verdict == "as its bits allow"]
+        if near := [_with_kl(row) for row in lossy if row.method != "top-k"]:
             said = f"{_are(near)} off by no more than fewer bits explain{where}."
             yield _listed(near), said, True
+        if bound := [_with_kl(row) for row in lossy if row.method == "top-k"]:
+            one = len(bound) == 1
+            said = (
+                f"{'shows its' if one else 'show their'} best tokens only{where}: no fault is seen, and "
+                f"how far off {'it is' if one else 'they are'} at most is not known."
+            )
+            yield _listed(bound), said, False
         dark = [row for row in rows if row.verdict == "not judged" and not group.trouble]
         if unseen := [row.name for row in dark if row.found.top1 is None]:
             said = f"how true {_listed(unseen)} {_are(unseen)}{where}: nothing to judge by."

@@ -13,6 +13,9 @@ from results.statistics import Estimate, Ratio
 MISSING = "\N{EN DASH}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
+#: Few trials give intervals over any number of magnitudes: no more of them is told.
+_FAR = 100
+
 #: Per unit: (smallest value shown this way, factor, shown unit), largest first.
 _SCALES: dict[str, tuple[tuple[float, float, str], ...]] = {
     "s": ((1.0, 1.0, "s"), (0.0, 1e3, "ms")),
@@ -23,8 +26,11 @@ _SCALES: dict[str, tuple[tuple[float, float, str], ...]] = {
 
 
 def scale(value: float, unit: str) -> tuple[float, str]:
-    """The factor that brings `value` in `unit` to a readable size, and the unit it then has."""
-    size = abs(value)
+    """The factor that brings `value` in `unit` to a readable size, and the unit it then has.
+
+    Chosen after rounding to three digits: 999.7 ms is 1.00 s.
+    """
+    size = abs(float(f"{value:.3g}"))
     for smallest, factor, shown in _SCALES.get(unit, ((0.0, 1.0, unit),)):
         if size >= smallest:
             return factor, shown
@@ -40,12 +46,19 @@ def quantity(value: float | None, unit: str) -> str:
 
 
 def interval(found: Estimate | Ratio | None, unit: str) -> str:
-    """`[29.8, 32.7]` on the scale of the value; empty where there is no interval."""
+    """`[29.8, 32.7]` on the scale of the value; empty where there is no interval.
+
+    A bound more than a factor of _FAR away says no more than that: `[<0.03, >316]`. Not where the
+    interval holds zero: factors say nothing there.
+    """
     if found is None or found.low is None or found.high is None:
         return ""
     factor, _ = scale(found.value, unit)
-    decimals = _decimals(found.value * factor)
-    return f"[{_digits(found.low * factor, decimals)}, {_digits(found.high * factor, decimals)}]"
+    value, low, high = (x * factor for x in (found.value, found.low, found.high))
+    if low > 0:
+        return f"[{_bound(low, value)}, {_bound(high, value)}]"
+    decimals = _decimals(value)
+    return f"[{_digits(low, decimals)}, {_digits(high, decimals)}]"
 
 
 def with_interval(found: Estimate | None, unit: str) -> str:
@@ -92,10 +105,19 @@ def plain(value: float | None) -> str:
 
 def _decimals(value: float) -> int:
     """Decimals that give three significant digits, after rounding (9.999 is 10.0)."""
-    if value == 0:
+    if value == 0 or abs(value) > 1e300:  # rounding may carry it to infinity
         return 0
     exponent = math.floor(math.log10(abs(float(f"{value:.3g}"))))
     return min(max(0, 2 - exponent), 9)
+
+
+def _bound(bound: float, value: float) -> str:
+    """A positive bound of a positive value."""
+    ends = value / _FAR, value * _FAR
+    least, most = (_digits(x, min(_decimals(x), _decimals(value))) for x in ends)
+    if bound < float(least):
+        return f"<{least}"
+    return f">{most}" if bound > float(most) else _digits(bound, _decimals(value))
 
 
 def _digits(value: float, decimals: int) -> str:

@@ -1,7 +1,8 @@
 """What speaks against an engine besides its own numbers: other measures of the same arm.
 
 Fidelity and quality are measured once per arm and hold for all its tasks: an engine that is ahead
-because its answers broke must not look like a winner.
+because its answers got worse must not look like a winner without that. One whose answers broke is
+not ranked at all (`Evidence.broken`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ _ENDED = {"timeout": "timed out", "unsupported": "were refused", "missing": "hav
 
 @dataclass(frozen=True)
 class Objections:
-    """By arm (`arms.key`). `broken` says why its speed is worth nothing, `lost` what its answers
-    lose; an arm in neither has nothing against it, or was not looked at."""
+    """By arm (`arms.key`) what its answers lose; one that is not there has nothing against it, or was
+    not looked at."""
 
-    broken: Mapping[str, str] = field(default_factory=dict)
     lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def against(self, summary: CaseSummary, metric: str) -> tuple[str, ...]:
@@ -45,20 +45,13 @@ class Objections:
         ]
         return (*found, *self.lost.get(arms.key(summary.case), ()))
 
-    def why_broken(self, summary: CaseSummary) -> str:
-        return self.broken.get(arms.key(summary.case), "")
-
 
 def build(fidelity: Sequence[ModelFidelity], quality: Sequence[Group]) -> Objections:
     """What the run's measures of fidelity and quality say about its arms."""
-    broken: dict[str, str] = {}
     lost: dict[str, list[str]] = {}
     for arm in (arm for model in fidelity for arm in model.arms):
-        key = arms.key(arm.case)
-        if arm.faults:
-            broken[key] = "fault in fidelity"
-        elif said := _loss(arm):
-            lost.setdefault(key, []).append(said)
+        if said := _loss(arm):
+            lost.setdefault(arms.key(arm.case), []).append(said)
     for group in quality:
         names = quality_words.setting_names(group)
         keys = {arm.name: arms.key(arm.case) for arm in group.arms}
@@ -70,11 +63,11 @@ def build(fidelity: Sequence[ModelFidelity], quality: Sequence[Group]) -> Object
                     f"{one_line(better, 80)} ({names[pair.setting]})"
                 )
                 lost.setdefault(keys[worse], []).append(said)
-    return Objections(broken, {key: tuple(said) for key, said in lost.items()})
+    return Objections({key: tuple(said) for key, said in lost.items()})
 
 
 def _loss(arm: ArmFidelity) -> str:
-    """Empty where the arm is as true as the reference, or was not judged."""
+    """Empty where the arm is as true as the reference, at fault, or was not judged."""
     if arm.verdict != "as its bits allow" or arm.kl is None:
         return ""
     bound = "at least " if arm.method == "top-k" else ""

@@ -13,7 +13,8 @@ from results.store import Run
 
 #: Shares are 0 to 1; `_low` and `_high` are 95 % intervals by item. `again`: same request twice,
 #: `other_seed`: first against second seed, `trials`: the same request in another process; each as
-#: equal answers of pairs. `self_bleu` is 0 to 100; empty with one seed.
+#: equal answers of pairs. `self_bleu` is 0 to 100; empty with one seed. `settings`, `sampling` and
+#: `by_kind` are JSON.
 COLUMNS = (
     "run", "model", "backend", "artifact", "settings", "setting", "sampling", "items", "answers",
     "errors", "accuracy", "accuracy_low", "accuracy_high", "by_kind", "valid", "valid_low",
@@ -23,7 +24,8 @@ COLUMNS = (
     "again_of", "other_seed_equal", "other_seed_of", "trials_equal", "trials_of", "error", "trouble",
 )  # fmt: skip
 
-#: `run_number` is 1 where the request was made a second time. `ids` are separated by spaces.
+#: `run_number` is 1 where the request was made a second time. `ids` are all of them, separated by
+#: spaces; `text` and `error` are cut where they are longer than 2,000 characters.
 ANSWER_COLUMNS = (
     "run", "model", "backend", "artifact", "settings", "setting", "sampling", "item", "kind", "seed",
     "run_number", "right", "valid", "tokens", "ended", "seq_rep_4", "longest_repeat", "error", "text",

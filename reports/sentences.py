@@ -66,10 +66,16 @@ def several(group: Sequence[Found], tasks: int, objections: Objections) -> State
     """The same winner, or nobody, in several tasks."""
     where = (_which(group, tasks), group[0].scope)
     ranking = group[0].ranking
-    out = _not_ranked([said for one in group for said in _out(one.ranking, one.names, objections)])
+    out = _not_ranked([said for one in group for said in _out(one.ranking, one.names)])
     if all(one.only for one in group):
         (name,) = group[0].names.values()
-        return Statement(*where, name, f"is the only case: {_ALONE}.", True)
+        against = [
+            said
+            for one in group
+            for said in objections.against(one.ranking.ranked[0], one.ranking.metric.name)
+        ]
+        text = f"is the only case: {_ALONE}."
+        return Statement(*where, name, text, True, _bounded(against))
     if ranking.outcome == "level":
         against = [said for one in group for said in _against_level(one, objections)]
         text = f"share {group[0].words}, no difference of 1 %.{out}"
@@ -107,7 +113,7 @@ def _which(group: Sequence[Found], tasks: int) -> str:
 def statement(found: Found, objections: Objections) -> Statement:
     ranking, names = found.ranking, found.names
     where = (found.task, found.scope)
-    notes = _notes(found, objections)
+    notes = _notes(found)
     if found.only:
         (only,) = ranking.ranked
         text = f"is the only case, with {_value(only, ranking)}: {_ALONE}.{notes}"
@@ -225,7 +231,7 @@ def _bounded(against: Sequence[str]) -> tuple[str, ...]:
     return (*told[:_TOLD], f"and {len(told) - _TOLD} more")
 
 
-def _notes(found: Found, objections: Objections) -> str:
+def _notes(found: Found) -> str:
     """Trials that gave no value, and cases that are not ranked, each with the reason. What the best
     lost speaks against it, and is said there."""
     ranking, names = found.ranking, found.names
@@ -237,11 +243,11 @@ def _notes(found: Found, objections: Objections) -> str:
         if case.counts.ok < case.counts.planned and case.case.key not in best
     ]
     said = f" {_and(lost)} gave no value." if lost else ""
-    return said + _not_ranked(_out(ranking, names, objections))
+    return said + _not_ranked(_out(ranking, names))
 
 
-def _out(ranking: Ranking, names: dict[str, str], objections: Objections) -> list[str]:
-    found = [f"{names[c.case.key]} ({_why_out(c, objections)})" for c in ranking.left_out]
+def _out(ranking: Ranking, names: dict[str, str]) -> list[str]:
+    found = [f"{names[c.case.key]} ({_why_out(c)})" for c in ranking.left_out]
     if ranking.leads:
         found += [
             f"{names[case.case.key]} (not comparable: {one_line('; '.join(one.reasons), 200)})"
@@ -256,13 +262,15 @@ def _not_ranked(said: Sequence[str]) -> str:
     return f" Not ranked: {_and([*found[:_OUT], *more])}." if found else ""
 
 
-def _why_out(case: CaseSummary, objections: Objections) -> str:
+def _why_out(case: CaseSummary) -> str:
     if failed := [one_line(check.name, 60) for check in case.evidence.failed_checks]:
         more = f" and {len(failed) - 2} more" if len(failed) > 2 else ""
         return f"failed its audit: {', '.join(failed[:2])}{more}"
     if case.counts.ok == 0 and case.failure:
         return str(case.failure.status)
-    return objections.why_broken(case) or (case.failure.status if case.failure else "no value")
+    if case.evidence.broken:
+        return case.evidence.broken[0][0]
+    return case.failure.status if case.failure else "no value"
 
 
 def short_names(cases: Sequence[CaseSummary]) -> dict[str, str]:

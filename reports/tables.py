@@ -46,8 +46,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One case. `trouble` says what went wrong in how many trials, if anything did; `lies` are the
-    checks that its arm failed in an audit, as (name, what was seen)."""
+    """One case. `trouble` says what went wrong in how many trials, if anything did; `lies` is what
+    makes its arm's numbers worth nothing, as (name, what was seen): checks that it failed in an audit,
+    and a fault in fidelity."""
 
     backend: str
     artifact: str
@@ -180,8 +181,7 @@ def _row(summary: CaseSummary) -> Row:
         ok=f"{counts.ok}/{counts.planned}",
         trouble=trouble,
         lies=tuple(
-            (one_line(check.name, 60), one_line(check.detail, 400))
-            for check in summary.evidence.failed_checks
+            (one_line(name, 60), one_line(seen, 400)) for name, seen in summary.evidence.broken
         ),
         cells={
             metric.name: _cell(

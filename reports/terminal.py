@@ -81,7 +81,7 @@ def _grid(*, show_header: bool) -> Grid:
 
 
 def _rows(table: Table) -> Iterator[Grid | Padding]:
-    """Each case, and in a line of its own below it the checks that its arm failed."""
+    """Each case, and in a line of its own below it what makes its numbers worth nothing."""
     for section in table.sections:
         for row in section.rows:
             grid = _grid(show_header=False)

@@ -148,7 +148,7 @@ def build(run: Run) -> Report:
     truth = fidelity_view.build(judged)
     # The arms of a gate are judged by the gate alone.
     asked = [
-        {} if "gate" in info.plan else answers.ask(task, title, letters, against)
+        {} if "gate" in info.plan else answers.ask(task, title, letters)
         for task, title in zip(tasks, names, strict=True)
     ]
     done = sum(s.counts.ok for s in summaries)

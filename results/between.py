@@ -7,8 +7,8 @@ deterministic is compared exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from results import baseline, fixed
 from results.certificate import Certificate, certify
@@ -19,6 +19,7 @@ from results.gate.family import named
 from results.gate.outcome import Exact
 from results.gate.rules import EXACT
 from results.metrics import METRICS, Metric
+from results.records import Case
 from results.statistics import Estimate, Ratio, ratio
 from results.store import Run
 from results.summary import NO_TASK, CaseSummary, summarise
@@ -31,9 +32,12 @@ SESSIONS = (
 
 @dataclass(frozen=True)
 class Line:
-    """One metric of one case in both runs. `ratio` is second / first, None where it would mislead."""
+    """One metric of one case in both runs. `ratio` is second / first, None where it would mislead.
 
-    task: str
+    `case` is the first run's.
+    """
+
+    case: Case
     metric: Metric
     first: Estimate | None
     second: Estimate | None
@@ -45,15 +49,21 @@ class Line:
 @dataclass(frozen=True)
 class Between:
     """`machines` says how the hosts differ; empty where it is one machine. `only_first` and
-    `only_second` are tasks that one run alone has."""
+    `only_second` are cases that one run alone has. `cases` are those of both runs, and `tasks` says by
+    `identity` what they are called."""
 
     first: str
     second: str
     machines: tuple[str, ...]
     lines: tuple[Line, ...]
     exact: tuple[Exact, ...]
-    only_first: tuple[str, ...]
-    only_second: tuple[str, ...]
+    only_first: tuple[Case, ...]
+    only_second: tuple[Case, ...]
+    cases: tuple[Case, ...]
+    tasks: Mapping[str, str]
+
+    def task(self, case: Case) -> str:
+        return self.tasks[identity(case)]
 
 
 def compare(first: Run, second: Run) -> Between:
@@ -70,28 +80,39 @@ def compare(first: Run, second: Run) -> Between:
     )
     if len(left) == len(right) == 1 and not pairs:
         pairs, left, right = [(left[0], right[0])], [], []
-    tasks = named(s.case for s in (*ours.values(), *theirs.values()))
-    lines = [
-        line for one, other in pairs for line in _lines(one, other, tasks[one.case.key], machines)
-    ]
+    cases = tuple(s.case for s in (*ours.values(), *theirs.values()))
+    lines = [line for one, other in pairs for line in _lines(one, other, machines)]
     return Between(
         first=str(first.path),
         second=str(second.path),
         machines=machines,
         lines=tuple(lines),
         exact=_exact(first, second),
-        only_first=tuple(tasks[s.case.key] for s in left),
-        only_second=tuple(tasks[s.case.key] for s in right),
+        only_first=tuple(s.case for s in left),
+        only_second=tuple(s.case for s in right),
+        cases=cases,
+        tasks=_titles(cases),
     )
+
+
+def together(found: Sequence[Between]) -> list[Between]:
+    """The same comparisons, with a task called the same in each."""
+    tasks = _titles(case for one in found for case in one.cases)
+    return [replace(one, tasks=tasks) for one in found]
+
+
+def _titles(cases: Iterable[Case]) -> dict[str, str]:
+    """Roles of a gate are no part of a title: its arms may be held against a run of none."""
+    plain = {identity(case): replace(case, arm="") for case in cases}
+    said = named(plain.values())
+    return {key: said[case.key] for key, case in plain.items()}
 
 
 def _timed(run: Run) -> dict[str, CaseSummary]:
     return {identity(s.case): s for s in summarise(run) if s.case.measure not in NO_TASK}
 
 
-def _lines(
-    one: CaseSummary, other: CaseSummary, task: str, machines: tuple[str, ...]
-) -> Iterator[Line]:
+def _lines(one: CaseSummary, other: CaseSummary, machines: tuple[str, ...]) -> Iterator[Line]:
     certificate = certify(other, one)
     for name in HEADLINES.get(one.case.measure, ()):
         if name not in one.estimates and name not in other.estimates:
@@ -107,7 +128,7 @@ def _lines(
         else:
             why, found = SESSIONS, ratio(new, old)
         first, second = one.estimates.get(name), other.estimates.get(name)
-        yield Line(task, METRICS[name], first, second, found, certificate, why)
+        yield Line(one.case, METRICS[name], first, second, found, certificate, why)
 
 
 def _exact(first: Run, second: Run) -> tuple[Exact, ...]:

@@ -10,7 +10,7 @@ from results.summary import CaseSummary
 
 Grade = Literal["fair", "fair as far as known", "with caveats", "refused"]
 
-#: The names of all items; `page_cache` applies to `load` only.
+#: The names of all items; `page_cache` applies to `load` only, `answers` where fidelity was measured.
 ITEMS: tuple[str, ...] = tuple(CHECKED)
 
 

@@ -2,7 +2,7 @@
 
 The base is the case with the best headline metric (`load_s`, `decode_tok_s`) in the largest group
 of equal weights; of equally large groups the one that holds the better case. A case that failed an
-audit check is the base only where there is no other.
+audit check, or whose answers are at fault, is the base only where there is no other.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def choose_base(task: Workload) -> CaseSummary | None:
             base, _ = min(
                 sized,
                 key=lambda one: (
-                    bool(one[0].evidence.failed_checks),
+                    bool(one[0].evidence.broken),
                     -one[1],
                     *_rank(one[0], metric),
                 ),

@@ -3,7 +3,7 @@
 An item that shows that the two did not do the same work refuses the ratio; one that shows other
 conditions is a caveat on it. Nothing is taken on trust: lengths are counted, threads are those
 that used CPU time, the page cache is as it was found; and an engine that failed any check of its
-audit gets no ratio, whatever its other numbers look like.
+audit, or whose answers are at fault, gets no ratio, whatever its other numbers look like.
 """
 
 from __future__ import annotations
@@ -162,12 +162,13 @@ def _sampler(one: CaseSummary, other: CaseSummary) -> Item:
 def _threads_worked(one: CaseSummary, other: CaseSummary) -> Item:
     wrong, silent = [], []
     for summary in (one, other):
-        told, worked = summary.case.parameters.get("threads"), conditions.busy_threads(summary)
+        told = conditions.number(summary.case.parameters, "threads")
+        worked = conditions.busy_threads(summary)
         if told is None or worked is None:
             silent.append(name(summary))
         elif worked > told or (worked < told and summary.case.measure != "load"):
             # Opening a model is allowed to take fewer: not all of it can be parallel.
-            wrong.append(f"{name(summary)} was told {told} threads, {worked:g} worked")
+            wrong.append(f"{name(summary)} was told {told:g} threads, {worked:g} worked")
     if wrong:
         return _differs("threads_worked", "; ".join(wrong), "caveat")
     if silent:
@@ -276,6 +277,28 @@ def _environment(one: CaseSummary, other: CaseSummary) -> Item:
     return _same("environment", "no trial was disturbed")
 
 
+def _answers(one: CaseSummary, other: CaseSummary) -> Item | None:
+    """Where the run measured fidelity. A gate holds its arms' answers against each other by itself."""
+    both = (one, other)
+    if any(s.case.arm for s in both) or all(s.evidence.truth is None for s in both):
+        return None
+    wrong = [
+        f"{name(s)} is at fault in fidelity: {'; '.join(s.evidence.faults)}"
+        for s in both
+        if s.evidence.faults
+    ]
+    if wrong:
+        return _differs("answers", "; ".join(wrong), "refuses")
+    silent = [
+        name(s)
+        for s in both
+        if s.evidence.truth is None or s.evidence.truth.verdict == "not judged"
+    ]
+    if silent:
+        return _unknown("answers", f"how true {' and '.join(silent)} is was not judged")
+    return _same("answers", "neither is at fault in fidelity")
+
+
 def _samples(summary: CaseSummary) -> bool:
     """Whether the workload draws tokens at random; without parameters it is greedy."""
     given = summary.case.parameters.get("sampling")
@@ -308,4 +331,5 @@ CHECKED: dict[str, Callable[[CaseSummary, CaseSummary], Item | None]] = {
     "device": _device,
     "audit": _audit,
     "environment": _environment,
+    "answers": _answers,
 }

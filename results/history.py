@@ -2,7 +2,7 @@
 
 Runs on machines with another fingerprint are never in one series. Where a run holds a base and a
 candidate of one task (a gate), their ratio is a series of its own: both saw the same machine in the
-same minutes, so most of its drift cancels.
+same minutes, so most of its drift cancels. Where their certificate refuses it, it is left out and said.
 
 A change point is a place from which on values lie on another level, found by PELT with l1 costs on
 logarithms, in units of how much they differ from run to run. What a further run is expected to give
@@ -21,7 +21,9 @@ from pathlib import Path
 from statistics import median
 
 from results import arms, metrics, statistics, store
+from results.certificate import certify
 from results.comparison import HEADLINES
+from results.gate import family
 from results.metrics import Metric
 from results.records import Case
 from results.store import Run, StoreError
@@ -44,7 +46,8 @@ _FLOOR = 0.001
 class Point:
     """What one run gave: the mean over its trials as in its report, or a ratio of two such.
 
-    `at` is when the run was made. `failed_checks` are what an audit caught the arm doing.
+    `at` is when the run was made. `failed_checks` are what an audit caught the arm doing, and a fault
+    in fidelity (`Evidence.broken`).
     """
 
     run: str
@@ -111,6 +114,7 @@ def collect(places: Sequence[Path], wanted: Sequence[str] = ()) -> History:
     caveats: list[str] = []
     found: dict[tuple[str, str, str, str], tuple[Case, Case | None, list[Point]]] = {}
     seen: dict[str, Path] = {}
+    refused: Refused = {}
     for folder in _runs(places):
         try:
             run = store.read(folder)
@@ -122,7 +126,7 @@ def collect(places: Sequence[Path], wanted: Sequence[str] = ()) -> History:
             caveats.append(f"{folder} was left out: it is the run that {seen[run.info.id]} is")
             continue
         seen[run.info.id] = folder
-        for case, base, metric, point in _observed(run, at, wanted):
+        for case, base, metric, point in _observed(run, at, wanted, refused):
             key = (run.info.fingerprint, case.key, base.key if base else "", metric)
             found.setdefault(key, (case, base, []))[2].append(point)
     if not seen:
@@ -131,6 +135,7 @@ def collect(places: Sequence[Path], wanted: Sequence[str] = ()) -> History:
         _series(fingerprint, case, base, metrics.METRICS[metric], points)
         for (fingerprint, _, _, metric), (case, base, points) in found.items()
     )
+    caveats += (_left_out(pair, why, runs) for (pair, why), runs in refused.items())
     return History(len(seen), tuple(sorted(series, key=_order)), tuple(caveats))
 
 
@@ -154,8 +159,13 @@ def _moment(text: str) -> datetime:
 
 Observed = tuple[Case, Case | None, str, Point]
 
+#: By pair and reason, the runs whose certificate refuses its ratio.
+Refused = dict[tuple[str, str], list[str]]
 
-def _observed(run: Run, at: datetime, wanted: Sequence[str]) -> Iterator[Observed]:
+
+def _observed(
+    run: Run, at: datetime, wanted: Sequence[str], refused: Refused
+) -> Iterator[Observed]:
     summaries = [s for s in summarise(run) if s.case.measure not in NO_TASK]
     for summary in summaries:
         for name in _metrics(summary, wanted):
@@ -165,6 +175,11 @@ def _observed(run: Run, at: datetime, wanted: Sequence[str]) -> Iterator[Observe
             )
             yield summary.case, None, name, point
     for candidate, base in _pairs(summaries):
+        certificate = certify(candidate, base)
+        if certificate.grade == "refused":
+            pair = f"{family.task(candidate.case)}: candidate / base"
+            refused.setdefault((pair, "; ".join(certificate.reasons)), []).append(run.info.id)
+            continue
         for name in _metrics(candidate, wanted):
             ratio = statistics.ratio(candidate.values[name], base.values.get(name, ()))
             if ratio is not None:
@@ -173,6 +188,11 @@ def _observed(run: Run, at: datetime, wanted: Sequence[str]) -> Iterator[Observe
                 trials = min(len(candidate.values[name]), len(base.values[name]))
                 point = Point(run.info.id, at, ratio.value, trials, version, caught)
                 yield candidate.case, base.case, name, point
+
+
+def _left_out(pair: str, why: str, runs: Sequence[str]) -> str:
+    which = runs[0] if len(runs) == 1 else f"{len(runs)} runs, {runs[-1]} for one"
+    return f"the ratio {pair} was left out of {which}, not comparable: {why}"
 
 
 def _metrics(summary: CaseSummary, wanted: Sequence[str]) -> Iterator[str]:
@@ -203,7 +223,7 @@ def _version(summary: CaseSummary) -> str:
 
 
 def _caught(summary: CaseSummary) -> tuple[str, ...]:
-    return tuple(check.name for check in summary.evidence.failed_checks)
+    return tuple(name for name, _ in summary.evidence.broken)
 
 
 def _order(series: Series) -> tuple[object, ...]:

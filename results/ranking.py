@@ -7,11 +7,10 @@ no likelier: one that is level with the best is enough to forbid it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from results.arms import key
 from results.certificate import Certificate, certify
 from results.comparison import Comparison, against
 from results.metrics import Metric
@@ -24,7 +23,7 @@ Outcome = Literal["ahead", "level", "undecided", "incomparable", "alone", "nobod
 class Ranking:
     """`ranked` are the cases that count, best first, and `leads[i]` is the best against
     `ranked[i + 1]`. `apart` can't be compared with most of the others, each with a certificate that
-    says why. `left_out` have no value, failed their audit or are broken otherwise."""
+    says why. `left_out` have no value, or are broken (`Evidence.broken`)."""
 
     metric: Metric
     ranked: tuple[CaseSummary, ...]
@@ -75,18 +74,13 @@ class Certificates:
 def rank(
     cases: Sequence[CaseSummary],
     metric: Metric,
-    broken: Container[str] = (),
     certificates: Certificates | None = None,
 ) -> Ranking:
-    """The cases of one task by one metric. `broken` names arms (`arms.key`) whose speed is worth
-    nothing, whatever it is. `certificates` are shared by several rankings of the same task."""
+    """The cases of one task by one metric. `certificates` are shared by several rankings of the same
+    task."""
     certified = certificates or Certificates()
     measured = [
-        case
-        for case in cases
-        if metric.name in case.estimates
-        and not case.evidence.failed_checks
-        and key(case.case) not in broken
+        case for case in cases if metric.name in case.estimates and not case.evidence.broken
     ]
     measured.sort(key=lambda case: case.case.key)
     measured.sort(

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from results import arms, metrics
+from results import arms, fidelity, metrics
+from results.fidelity import ArmFidelity
 from results.records import ArtifactFacts, Budget, Case, Check, Engine, Record, Status
 from results.statistics import Estimate, estimate
 from results.store import Run
@@ -94,14 +95,16 @@ class Requests:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a case's numbers rest on: its records, the audits of its arm, and where it ran.
+    """What a case's numbers rest on: its records, the audits of its arm, where it ran, and how true
+    its arm is to the weights; None where the run did not look.
 
-    An arm is model × backend × artifact × settings; an audit of it holds for all its cases.
+    An arm is model × backend × artifact × settings; what is found of it holds for all its cases.
     """
 
     records: tuple[Record, ...] = ()
     audits: tuple[Record, ...] = ()
     fingerprint: str = ""
+    truth: ArmFidelity | None = None
 
     @cached_property
     def ok(self) -> tuple[Record, ...]:
@@ -163,6 +166,18 @@ class Evidence:
     def failed_checks(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.passed is False)
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the arm's answers, as far as the run looked."""
+        return self.truth.faults if self.truth else ()
+
+    @property
+    def broken(self) -> tuple[tuple[str, str], ...]:
+        """What makes the arm's numbers worth nothing, as (name, what was seen): each check that it
+        failed in an audit, and a fault in fidelity."""
+        fault = [("fault in fidelity", "; ".join(self.faults))] if self.faults else []
+        return (*((check.name, check.detail) for check in self.failed_checks), *fault)
+
 
 @dataclass(frozen=True)
 class CaseSummary:
@@ -222,6 +237,7 @@ def summarise(run: Run) -> tuple[CaseSummary, ...]:
     for record in run.records:
         if record.case.measure == AUDIT:
             audits.setdefault(arms.key(record.case), []).append(record)
+    truths = {arms.key(arm.case): arm for model in fidelity.of(run) for arm in model.arms}
     return tuple(
         _case(
             case,
@@ -236,6 +252,7 @@ def summarise(run: Run) -> tuple[CaseSummary, ...]:
                 ),
                 tuple(audits.get(arms.key(case), ())),
                 run.info.fingerprint,
+                truths.get(arms.key(case)),
             ),
             run.info.budgets,
         )

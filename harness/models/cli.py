@@ -89,7 +89,7 @@ def show(model: Model) -> None:
                     described.append((name, gguf_facts.read(prepared.artifact.path)))
                 except BadInput as error:
                     notes.append(str(error))
-        table.add_row(name, spec.format, spec.precision, written, _plain(_origin(spec)))
+        table.add_row(*map(_plain, (name, spec.format, spec.precision, written, _origin(spec))))
     console.print(table)
     shown: dict[str, str] = {}
     for name, facts in described:
@@ -192,7 +192,7 @@ def _progress(console: Console) -> Iterator[OnProgress]:
             total = None if fraction is None else 1.0
             bars.update(
                 task,
-                description=_printable(what).replace("[", "\\["),
+                description=_plain(what),
                 total=total,
                 completed=fraction or 0,
             )
@@ -241,16 +241,13 @@ def _origin(spec: ArtifactSpec) -> str:
     return f"{kind} {source.get(kind)} {source.get('version') or source.get('revision') or ''}".rstrip()
 
 
-def _printable(text: str) -> str:
-    # Names and templates come from files that others wrote: no escape sequence reaches the terminal.
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
-
-
 def _plain(text: str) -> str:
-    """Text that rich shows as it is."""
+    """Names and templates are of files that others wrote: no markup, no escape sequence."""
     from rich.markup import escape
 
-    return escape(_printable(text))
+    from reports.untrusted import lines
+
+    return escape(lines(text))
 
 
 def _bytes(count: int) -> str:

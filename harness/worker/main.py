@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+from backends import checks
 from backends.api import (
     ABILITIES,
     Artifact,
@@ -37,16 +38,25 @@ def main(job: Mapping[str, Any], descriptor: int, started_ns: int) -> None:
     channel.send("started", at_ns=started_ns, python=sys.version.split()[0])
     try:
         _work(job, channel)
-    except (Unavailable, Unsupported) as error:
-        channel.send("end", status="unsupported", reason=error.reason, remedy=error.remedy)
     except BackendError as error:
-        channel.send("end", status="failed", reason=error.reason, remedy=error.remedy)
+        refused = isinstance(error, Unavailable | Unsupported)
+        status = "unsupported" if refused else "failed"
+        reason = checks.without(_key(job), error.reason)
+        channel.send("end", status=status, reason=reason, remedy=error.remedy)
     except Exception as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}"
+        key = _key(job)
+        sys.stderr.write(checks.without(key, traceback.format_exc()))
+        reason = checks.without(key, f"{type(error).__name__}: {error}")
         channel.send("end", status="failed", reason=reason[:2000], remedy=None)
     else:
         channel.send("end", status="ok", reason=None, remedy=None)
+
+
+def _key(job: Mapping[str, Any]) -> str:
+    """The key that this engine was given, which belongs into no record and no log. Without a line's
+    end at its own: an error that quotes it may write it otherwise."""
+    options = job.get("options") or {}
+    return os.environ.get(str((options.get("extra") or {}).get("api_key_env", "")), "").strip()
 
 
 def _work(job: Mapping[str, Any], channel: Channel) -> None:

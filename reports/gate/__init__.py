@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from reports import files
 from results.gate.outcome import Outcome
 
 #: Format -> file name. `github` holds annotations, one a line, for a step to print to its log.
@@ -32,11 +33,7 @@ def write(outcome: Outcome, formats: Iterable[str], folder: Path) -> list[Path]:
     A file is replaced whole or not at all. Raises ValueError for a format that is not in FILES
     (before anything is written) and OSError where the folder cannot be written.
     """
-    wanted = tuple(dict.fromkeys(formats))
-    if unknown := [name for name in wanted if name not in FILES]:
-        raise ValueError(f"unknown format {unknown[0]!r}, expected one of: {', '.join(FILES)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    return [_replace(folder / FILES[name], _render(outcome, name)) for name in wanted]
+    return files.write(formats, FILES, folder, lambda name: _render(outcome, name))
 
 
 def _render(outcome: Outcome, name: str) -> str:
@@ -60,9 +57,3 @@ def _render(outcome: Outcome, name: str) -> str:
     from reports.gate import html
 
     return html.render(outcome)
-
-
-def _replace(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(text.encode("utf-8"))
-    return part.replace(path)

@@ -7,8 +7,10 @@
     findings      worst first: kind, colour, task, sentence, remedy (or null)
     rows          one per task and metric:
         task, metric, title, unit, better ("lower", "higher" or null)
-        base, candidate     {value, low, high, level, n} in the metric's unit, or null
-        verdict             "regressed", "pass", "inconclusive", or null where not judged: see why
+        base, candidate     {value, n} in the metric's unit, or null: the mean of the arm's fastest 60 %
+                            of processes (of memory, the leanest), which are n
+        verdict             "regressed", "pass", "inconclusive", "incomparable" where the certificate
+                            refuses a ratio, or null where not judged: see why
         ratio, low, high    candidate / base with its interval at `level`; null where there is none
         p_regressed         family-wise over all metrics; p_pass: of this metric alone
         blocks, slow_mode, why
@@ -27,9 +29,7 @@ from typing import Any
 
 from reports.untrusted import one_line
 from results.gate.decision import LEVEL
-from results.gate.judged import Judged
-from results.gate.outcome import Arm, Exact, Finding, Outcome, Row
-from results.statistics import Estimate
+from results.gate.outcome import Arm, Exact, Finding, Outcome, Row, Typical
 
 SCHEMA = 1
 
@@ -76,17 +76,19 @@ def _row(one: Row) -> dict[str, Any]:
         "title": one.metric.title,
         "unit": one.metric.unit,
         "better": one.metric.better,
-        "base": _estimate(one.base),
-        "candidate": _estimate(one.candidate),
-        **_judged(one.judged),
+        "base": _typical(one.base),
+        "candidate": _typical(one.candidate),
+        **_judged(one),
         "why": _text(one.why),
     }
 
 
-def _judged(one: Judged | None) -> dict[str, Any]:
-    if one is None:
+def _judged(row: Row) -> dict[str, Any]:
+    one = row.judged
+    if one is None or row.refused:
         names = ("verdict", "ratio", "low", "high", "level", "p_regressed", "p_pass")
-        return {**dict.fromkeys(names), "blocks": 0, "slow_mode": False}
+        found = {**dict.fromkeys(names), "blocks": one.blocks if one else 0, "slow_mode": False}
+        return {**found, "verdict": "incomparable"} if row.refused else found
     return {
         "verdict": one.verdict,
         "ratio": _number(one.ratio),
@@ -100,16 +102,8 @@ def _judged(one: Judged | None) -> dict[str, Any]:
     }
 
 
-def _estimate(one: Estimate | None) -> dict[str, Any] | None:
-    if one is None:
-        return None
-    return {
-        "value": _number(one.value),
-        "low": _number(one.low),
-        "high": _number(one.high),
-        "level": one.level,
-        "n": one.n,
-    }
+def _typical(one: Typical | None) -> dict[str, Any] | None:
+    return None if one is None else {"value": _number(one.value), "n": one.n}
 
 
 def _exact(one: Exact) -> dict[str, Any]:

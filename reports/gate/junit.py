@@ -13,7 +13,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from reports.gate import view
-from reports.gate.view import ExactView, FindingView, RowView, View
+from reports.gate.view import ExactView, FindingView, RowView, Verdict, View
 from results.gate.outcome import Colour, Kind, Outcome
 
 Result = Literal["passed", "failure", "error", "skipped"]
@@ -23,6 +23,14 @@ _OF_COLOUR: dict[Colour, Result] = {
     "yellow": "skipped",
     "red": "failure",
     "incomparable": "error",
+}
+
+_OF_VERDICT: dict[Verdict | None, Result] = {
+    "regressed": "failure",
+    "pass": "passed",
+    "inconclusive": "skipped",
+    "incomparable": "error",
+    None: "skipped",
 }
 
 #: Kinds of finding that a row or an exact check shows, with the verdict or the check's name.
@@ -89,9 +97,8 @@ def _of_row(row: RowView, found: View) -> _Case:
     message = f"{row.shown}: {row.ratio} {row.interval}".rstrip()
     if row.note:
         message += f" ({row.note})"
-    values = f"base {row.base} {row.base_interval}".rstrip()
-    values += f", candidate {row.candidate} {row.candidate_interval}".rstrip()
-    result: Result = {"regressed": "failure", "pass": "passed"}.get(row.verdict or "", "skipped")  # type: ignore[assignment]
+    values = f"base {row.base}, candidate {row.candidate}"
+    result = _OF_VERDICT[row.verdict]
     kind = row.verdict or "not judged"
     return _Case(row.task, row.metric, result, message, kind, (values, *_said(row, found)))
 

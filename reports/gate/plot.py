@@ -20,7 +20,13 @@ _ROW = 46.0
 _AXIS = 24.0
 _NARROWEST, _WIDEST = math.log(1.08), math.log(4.0)
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-_CLASSES = {"regressed": "bad", "pass": "good", "inconclusive": "warn", None: "muted"}
+_CLASSES = {
+    "regressed": "bad",
+    "pass": "good",
+    "inconclusive": "warn",
+    "incomparable": "bad",
+    None: "muted",
+}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,13 @@ from reports.gate.view import ExactView, FindingView, RowView, View
 from results.gate.outcome import Outcome
 
 _STYLES = {"green": "green", "yellow": "yellow", "red": "red", "incomparable": "magenta"}
-_VERDICTS = {"regressed": "red", "pass": "green", "inconclusive": "yellow", None: "dim"}
+_VERDICTS = {
+    "regressed": "red",
+    "pass": "green",
+    "inconclusive": "yellow",
+    "incomparable": "magenta",
+    None: "dim",
+}
 _COLUMNS = (("base", 10), ("candidate", 10), ("ratio, 90 % interval", 21), ("verdict", 14))
 _NAME_WIDTH = 20
 

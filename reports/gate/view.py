@@ -9,16 +9,21 @@ from typing import Literal
 from reports import numbers
 from reports.untrusted import one_line
 from results.gate.decision import LEVEL
-from results.gate.judged import Judged, Verdict
+from results.gate.judged import Judged
+from results.gate.judged import Verdict as Judgement
 from results.gate.outcome import Arm, Colour, Exact, Finding, Kind, Outcome, Row
 from results.gate.rules import Margin
-from results.statistics import Estimate, Ratio
+from results.statistics import Ratio
+
+#: `incomparable`: the certificate refuses a ratio, whatever the timings say.
+Verdict = Judgement | Literal["incomparable"]
 
 #: Never a colour alone, and "inconclusive" never looks like a pass.
 SHOWN: dict[Verdict | None, str] = {
     "regressed": "✗ regressed",
     "pass": "✓ pass",
     "inconclusive": "? inconclusive",
+    "incomparable": "≠ incomparable",
     None: "not judged",
 }
 SAME: dict[bool | None, str] = {True: "✓ same", False: "✗ differs", None: "not checked"}
@@ -54,14 +59,12 @@ class Span:
 
 @dataclass(frozen=True)
 class RowView:
-    """`base` and `candidate` are typical values, `ratio` is candidate / base."""
+    """`base` and `candidate` are means of the fastest 60 % of processes, `ratio` is candidate / base."""
 
     task: str
     metric: str
     base: str
     candidate: str
-    base_interval: str
-    candidate_interval: str
     ratio: str
     interval: str
     verdict: Verdict | None
@@ -163,9 +166,11 @@ def _finding(one: Finding) -> FindingView:
 
 
 def _row(one: Row) -> RowView:
-    unit, judged = one.metric.unit, one.judged
+    unit, judged = one.metric.unit, None if one.refused else one.judged
     span = _span(one, judged) if judged else None
-    shown = SHOWN[judged.verdict if judged else None]
+    verdict: Verdict | None = judged.verdict if judged else None
+    if one.refused:
+        verdict = "incomparable"
     note = _SLOW_MODE if judged and judged.slow_mode else one_line(one.why, _DETAIL)
     ratio = Ratio(span.ratio, span.low, span.high, LEVEL) if span else None
     return RowView(
@@ -173,12 +178,10 @@ def _row(one: Row) -> RowView:
         metric=one.metric.title,
         base=_quantity(one.base.value if one.base else None, unit),
         candidate=_quantity(one.candidate.value if one.candidate else None, unit),
-        base_interval=_interval(one.base, unit),
-        candidate_interval=_interval(one.candidate, unit),
         ratio=numbers.quantity(ratio.value if ratio else None, "ratio"),
         interval=numbers.interval(ratio, "ratio"),
-        verdict=judged.verdict if judged else None,
-        shown=shown,
+        verdict=verdict,
+        shown=SHOWN[verdict],
         note=note,
         span=span,
     )
@@ -207,14 +210,6 @@ def _arm(one: Arm) -> ArmView:
 def _quantity(value: float | None, unit: str) -> str:
     """As in `numbers`; a value that is no number becomes a dash, never an exception."""
     return numbers.quantity(value if value is not None and math.isfinite(value) else None, unit)
-
-
-def _interval(found: Estimate | None, unit: str) -> str:
-    if found is None or not all(
-        x is not None and math.isfinite(x) for x in (found.value, found.low, found.high)
-    ):
-        return ""
-    return numbers.interval(found, unit)
 
 
 def _positive(value: float) -> bool:

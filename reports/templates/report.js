@@ -19,7 +19,8 @@ function order(column, isNumber, sign) {
 
 /** A click sorts by the column, best first; the next turns it round; the third undoes it. */
 function makeSortable(table) {
-  // Rows stay in their group: only equal weights are ranked against one another.
+  // Rows stay in their group: speed and memory are ranked among equal weights only. Tables of fidelity
+  // and answers are one group: what the weights cost is what they show.
   const groups = [...table.tBodies].map((body) => ({
     body,
     rows: [...body.rows].filter((row) => !row.querySelector("th[scope=rowgroup]")),

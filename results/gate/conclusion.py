@@ -119,11 +119,10 @@ def timings(held: Held) -> Iterator[Finding]:
             yield Finding("regressed", "red", row.task, sentence)
     open_ = [row for row in judged if row.judged and row.judged.verdict == "inconclusive"]
     if open_:
-        worst = max(open_, key=_worseness)
         which = f"{len(open_)} of {_count(judged)}" if len(judged) > 1 else "the metric"
         sentence = (
             f"can't tell after {held.blocks} blocks whether {which} "
-            f"{'is' if len(open_) == 1 else 'are'} worse; {_largest(worst)}"
+            f"{'is' if len(open_) == 1 else 'are'} worse; {_largest(open_)}"
         )
         remedy = "more blocks (`looks` in the policy), more requests, or a quieter machine: bakeoff doctor"
         yield Finding("inconclusive", "yellow", "", sentence, remedy)
@@ -150,8 +149,10 @@ def _count(rows: Sequence[Row]) -> str:
     return f"{len(rows)} metric{'s' if len(rows) > 1 else ''}"
 
 
-def _largest(row: Row) -> str:
-    if _worseness(row) <= 0:
+def _largest(rows: Sequence[Row]) -> str:
+    """The worst of those that have a ratio, if any has."""
+    row = max(rows, key=lambda row: (not row.refused, _worseness(row)))
+    if not row.refused and _worseness(row) <= 0:
         return f"none looks worse; the least good: {_change(row)}"
     return f"the largest change for the worse: {_change(row)}"
 
@@ -160,6 +161,8 @@ def _change(row: Row) -> str:
     """ "decode speed of … fell by 9.6 % [8.1, 11.0]", the direction in the metric's own terms."""
     assert row.judged is not None
     one = row.judged
+    if row.refused:
+        return f"{row.metric.title} of {row.task} (no ratio: the arms can't be compared)"
     if one.slow_mode and row.everyone is not None:
         said = f"{row.metric.title} of {row.task} {_percent(row.everyone)} in the mean of all processes"
         return f"{said}, the faster ones {_percent(one.ratio)}"
@@ -188,10 +191,9 @@ def _sentence(colour: Colour, findings: Sequence[Finding], held: Held) -> str:
     said = []
     judged = [row for row in held.rows if row.judged is not None]
     if judged:
-        worst = max(judged, key=_worseness)
         said.append(
             f"{_count(judged)} within {'their' if len(judged) > 1 else 'its'} limits after "
-            f"{held.blocks} blocks; {_largest(worst)}"
+            f"{held.blocks} blocks; {_largest(judged)}"
         )
     same = sum(check.same is True for check in held.exact)
     if same:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from results.arms import arm
-from results.certificate import certify
+from results.certificate import Certificate, certify
 from results.gate.description import Description
 from results.gate.family import task
 from results.gate.outcome import Finding
@@ -48,9 +48,10 @@ def of_run(run: Run) -> Iterator[Finding]:
     yield from _audits(run)
 
 
-def unfair(run: Run, gate: Description) -> Iterator[Finding]:
-    """Where both arms ran, but not the same work under the same conditions."""
+def refused(run: Run, gate: Description) -> Mapping[str, Certificate]:
+    """By the candidate's case the pairs that both ran, and whose certificate forbids a ratio."""
     summaries: dict[str, CaseSummary] = {s.case.key: s for s in summarise(run)}
+    found: dict[str, Certificate] = {}
     for base, candidate in gate.pairs:
         if candidate is None or base.measure in NO_TASK:
             continue
@@ -58,8 +59,18 @@ def unfair(run: Run, gate: Description) -> Iterator[Finding]:
         if mine is None or theirs is None or not (mine.values and theirs.values):
             continue
         certificate = certify(mine, theirs)
-        refusing = [item for item in certificate.deciding if certificate.grade == "refused"]
-        said = [item.detail for item in refusing if item.name != "audit"]  # findings of their own
+        if certificate.grade == "refused":
+            found[candidate.key] = certificate
+    return found
+
+
+def unfair(gate: Description, refused: Mapping[str, Certificate]) -> Iterator[Finding]:
+    """Where both arms ran, but not the same work under the same conditions."""
+    for _, candidate in gate.pairs:
+        if candidate is None or candidate.key not in refused:
+            continue
+        deciding = refused[candidate.key].deciding
+        said = [item.detail for item in deciding if item.name != "audit"]  # findings of their own
         if said:
             yield Finding(
                 "incomparable", "incomparable", task(candidate), "; ".join(said),

@@ -9,7 +9,6 @@ from typing import Literal
 from results.gate.judged import Judged
 from results.gate.rules import Margin
 from results.metrics import Metric
-from results.statistics import Estimate
 
 Colour = Literal["green", "yellow", "red", "incomparable"]
 
@@ -36,19 +35,28 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Typical:
+    """The mean of an arm's fastest 60 % of processes, which are `n`; of memory, of the leanest."""
+
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Row:
-    """One metric of one task. `base` and `candidate` are what the ratio compares: means of the faster
-    60 % of processes, without intervals of their own. `everyone` is the ratio over all processes.
-    Without `judged` there is no verdict, as `why` says."""
+    """One metric of one task. `base` and `candidate` are what the ratio compares. `everyone` is the
+    ratio over all processes. Without `judged` there is no verdict, as `why` says; where `refused`
+    their certificate forbids a ratio, and neither it nor a verdict may be shown, as `why` says."""
 
     task: str
     metric: Metric
-    base: Estimate | None
-    candidate: Estimate | None
+    base: Typical | None
+    candidate: Typical | None
     judged: Judged | None
     why: str = ""
     margin: Margin | None = None
     everyone: float | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)

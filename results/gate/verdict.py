@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from results import fixed
+from results.certificate import Certificate
 from results.fixed import Fixed
 from results.gate import blocks, conclusion, decision, exact, failures, trueness
 from results.gate.conclusion import Held
 from results.gate.description import Description, describe
 from results.gate.family import Member, members
 from results.gate.judged import Judged
-from results.gate.outcome import Arm, Outcome, Row
+from results.gate.outcome import Arm, Outcome, Row, Typical
 from results.gate.rules import Rules
 from results.records import Budget
-from results.statistics import Estimate, estimate
+from results.statistics import estimate
 from results.store import Run
 
 AS_SCENARIO = "as the scenario says"
@@ -30,9 +31,10 @@ def of(run: Run) -> Outcome | None:
     used = blocks.only(run, found.used)
     family = members(used, gate, found.used)
     judged = _judged(family, gate, len(found.used), run)
+    refused = failures.refused(used, gate)
     true = trueness.judge(run, gate)
     held = Held(
-        rows=tuple(_row(m, judged) for m in family if m.known) if found.used else (),
+        rows=tuple(_row(m, judged, refused) for m in family if m.known) if found.used else (),
         exact=exact.checks(_fixed_pairs(used, gate), gate.rules.exact),
         answers=true.compared,
         arms=_arms(run, gate),
@@ -44,7 +46,7 @@ def of(run: Run) -> Outcome | None:
     )
     findings = [
         *failures.findings(run, gate),
-        *failures.unfair(used, gate),
+        *failures.unfair(gate, refused),
         *conclusion.differences(held.exact),
         *true.findings,
         *conclusion.timings(held),
@@ -101,30 +103,35 @@ def _fixed_pairs(run: Run, gate: Description) -> list[tuple[Fixed, Fixed]]:
     ]
 
 
-def _row(member: Member, judged: Mapping[str, Judged]) -> Row:
+def _row(member: Member, judged: Mapping[str, Judged], refused: Mapping[str, Certificate]) -> Row:
     paired = member.paired
     if paired is None:
         why = f"the {member.only} alone has it"
         return Row(member.task, member.metric, None, None, None, why)
     everyone = [estimate(side).value for side in (paired.candidate, paired.base)]
+    why = "" if paired.name in judged else "the first look is still to come"
+    certificate = refused.get(member.candidate.key)
+    if certificate is not None:
+        why = f"not the same: {', '.join(item.name for item in certificate.deciding)}"
     return Row(
         member.task,
         member.metric,
         _faster(paired.base, paired.worse),
         _faster(paired.candidate, paired.worse),
         judged.get(paired.name),
-        "" if paired.name in judged else "the first look is still to come",
+        why,
         paired.margin,
         everyone[0] / everyone[1],
+        certificate is not None,
     )
 
 
-def _faster(values: Sequence[float], worse: int) -> Estimate:
-    """The mean that the statistics compare; the interval is the ratio's."""
+def _faster(values: Sequence[float], worse: int) -> Typical:
+    """The mean that the statistics compare; an interval has the ratio alone."""
     from results.gate import swaps
 
     kept = sorted(values, key=lambda v: worse * v)[: swaps.fastest(len(values))]
-    return replace(estimate(kept), low=None, high=None)
+    return Typical(estimate(kept).value, len(kept))
 
 
 def _with_budgets(run: Run, gate: Description) -> Run:

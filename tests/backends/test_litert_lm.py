@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,7 +62,7 @@ class Session:
 
 
 class Engine:
-    """Tokens are letters, a capital stands for two of them, and é is two tokens."""
+    """Tokens are letters, a capital stands for two of them, and é is two tokens: its bytes."""
 
     def __init__(self) -> None:
         self.chunks = list("bcde")
@@ -69,15 +70,20 @@ class Engine:
         self.bos_token_id = None
         self.eos_token_ids = [[STOP]]
         self.sessions: list[Session] = []
+        self.asked = 0
 
     def tokenize(self, text: str) -> list[int]:
+        self.asked += 1
         ids: list[int] = []
         for c in text:
             ids += [30, 31] if c == "é" else [ord(c.lower()) - 97] * (1 + c.isupper())
         return ids
 
     def detokenize(self, ids: list[int]) -> str:
-        return "".join("Z" if i == 25 else chr(97 + i) for i in ids if i < 128)
+        self.asked += 1
+        known = {25: "Z", 27: "Ä", 30: "\xc3", 31: "\xa9"}
+        text = "".join(known.get(i, chr(97 + i)) for i in ids if i < 128)
+        return text.replace("\xc3\xa9", "é").replace("\xc3", "\ufffd").replace("\xa9", "\ufffd")
 
     def create_session(self, **told: Any) -> Session:
         self.sessions.append(Session(self, **told))
@@ -143,6 +149,29 @@ def test_a_missing_file_is_a_load_failure(monkeypatch: pytest.MonkeyPatch) -> No
         LiteRTLM().load(artifact(Path("/nowhere")), LoadOptions(64, 1))
 
 
+@pytest.mark.parametrize(("most", "dynamic"), [(63, False), (63, True), (64, False), (0, False)])
+def test_a_context_beyond_the_files_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most: int, dynamic: bool
+) -> None:
+    (tmp_path / "a.litertlm").write_bytes(b"")
+    info = SimpleNamespace(max_context_tokens=most, is_dynamic_context=dynamic)
+    lib = SimpleNamespace(
+        ModelInfo=lambda _: nullcontext(info),
+        Backend=SimpleNamespace(CPU=lambda **_: None),
+        ActivationDataType=SimpleNamespace(FLOAT32=0),
+        Engine=lambda *_, **__: Engine(),
+    )
+    monkeypatch.setattr(adapter, "_import", lambda: lib)
+    backend = LiteRTLM()
+    if most == 63 and not dynamic:
+        with pytest.raises(Unsupported, match="a context of 64: the model is made for 63"):
+            backend.load(artifact(tmp_path / "a.litertlm"), LoadOptions(64, 1))
+        assert backend._engine is None
+    else:
+        backend.load(artifact(tmp_path / "a.litertlm"), LoadOptions(64, 1))
+        assert backend._engine is not None
+
+
 def test_a_chunk_is_a_token_and_the_engines_counts_are_its_claims(
     loaded: LiteRTLM, engine: Engine
 ) -> None:
@@ -191,6 +220,28 @@ def test_a_token_whose_own_text_is_split_is_known_by_its_text(
     assert ask(loaded, 2) == [(1, "b"), (25, "Z")]
 
 
+def test_a_token_of_another_script_whose_own_text_is_split_is_one_token(
+    loaded: LiteRTLM, engine: Engine
+) -> None:
+    """It is no character whose bytes are split: its beginning would have come as a chunk."""
+    engine.chunks, engine.counted = ["b", "Ä"], 2
+    assert ask(loaded, 2) == [(1, "b"), (27, "Ä")]
+
+
+def test_ids_are_found_when_they_are_read_and_not_between_two_tokens(
+    loaded: LiteRTLM, engine: Engine
+) -> None:
+    """Nothing that is asked of the tokenizer takes the engine's time: Z needs the whole vocabulary."""
+    engine.chunks, engine.counted = ["b", "Z", "c"], 3
+    made = loaded.generate(Request((0, 1, 2), 3))
+    tokens = [next(made)]
+    engine.asked = 0
+    tokens += made
+    assert engine.asked == 1  # the engine's own count of the prompt, by this fake
+    assert [token.id for token in tokens] == [1, 25, 2]
+    assert engine.asked > adapter.UNUSED
+
+
 def test_a_text_that_the_engine_cannot_decode_is_a_failed_request(
     loaded: LiteRTLM, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +275,32 @@ def test_a_stop_token_of_the_file_ends_it_unless_the_length_is_forced(
     assert ask(loaded, 2) == [(1, "b"), (STOP, "")]
     with pytest.raises(GenerationFailed, match=r"told to make 4 tokens.*after 2"):
         ask(loaded)
+
+
+@pytest.mark.parametrize("ends", [[[STOP], [8]], [[STOP, 8]]])
+def test_which_of_several_stop_tokens_ended_it_is_not_made_up(
+    loaded: LiteRTLM, engine: Engine, ends: list[list[int]]
+) -> None:
+    engine.chunks, engine.counted, engine.eos_token_ids = ["b"], 2, ends
+    assert ask(loaded, force_length=False) == [(1, "b")]
+    assert loaded.claims()["decode_tokens"] == 2.0
+    with pytest.raises(
+        GenerationFailed, match=f"which of the file's {len(ends)} it was is unknown"
+    ):
+        ask(loaded, 2)
+    with pytest.raises(GenerationFailed, match=r"told to make 4 tokens.*ended at its stop token"):
+        ask(loaded)
+    engine.counted = 3
+    with pytest.raises(GenerationFailed, match="made 3 tokens, chunks for 1 came"):
+        ask(loaded, force_length=False)
+
+
+def test_a_token_without_a_chunk_is_a_stop_token_only_where_the_file_has_one(
+    loaded: LiteRTLM, engine: Engine
+) -> None:
+    engine.chunks, engine.counted, engine.eos_token_ids = ["b"], 2, []
+    with pytest.raises(GenerationFailed, match="made 2 tokens, chunks for 1 came"):
+        ask(loaded, force_length=False)
 
 
 def test_a_stop_id_ends_it_and_the_session(loaded: LiteRTLM, engine: Engine) -> None:

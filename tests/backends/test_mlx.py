@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from backends import mlx as adapter
+from backends import sampling as sampler
 from backends.api import (
     Artifact,
     GenerationFailed,
@@ -46,6 +47,32 @@ class Model:
         return np.eye(VOCABULARY, dtype=np.float32)[(ids + 1) % VOCABULARY] * 9
 
 
+def kept(scores: Any, least: Any) -> Any:
+    return np.where(scores < least, -np.inf, scores)
+
+
+def nucleus(scores: Any, top_p: float) -> Any:
+    """Of log-probabilities that add up to 1, as mlx-lm's older versions took them to do."""
+    assert np.exp(scores).sum() == pytest.approx(1)
+    ranked = np.sort(scores, axis=-1)
+    return kept(scores, ranked[np.cumsum(np.exp(ranked), axis=-1) > 1 - top_p].min())
+
+
+def punished(ids: Any, logits: Any) -> Any:
+    """As mlx-lm's own, it writes into what it is given."""
+    logits[:, ids] /= 2
+    return logits
+
+
+SAMPLE_UTILS = SimpleNamespace(
+    apply_top_k=lambda scores, k: kept(scores, np.sort(scores)[0, -k]),
+    apply_top_p=nucleus,
+    apply_min_p=lambda scores, p: kept(scores, scores.max() + np.log(p)),
+    categorical_sampling=lambda scores, _: scores.argmax(axis=-1),
+    make_repetition_penalty=lambda penalty, size: punished,
+)
+
+
 def engine(model: Model, **config: Any) -> Callable[[str], Any]:
     """The modules of MLX and mlx-lm as far as they are used, on numpy."""
     tokenizer = SimpleNamespace(
@@ -56,6 +83,7 @@ def engine(model: Model, **config: Any) -> Callable[[str], Any]:
     core = SimpleNamespace(
         array=np.array,
         concatenate=np.concatenate,
+        argmax=np.argmax,
         logsumexp=lambda x, **how: np.log(np.exp(x).sum(**how)),
         **dict.fromkeys(
             ("eval", "async_eval", "clear_cache", "synchronize", "set_default_device", "Device"),
@@ -73,9 +101,7 @@ def engine(model: Model, **config: Any) -> Callable[[str], Any]:
         "mlx_lm.models.cache": SimpleNamespace(
             make_prompt_cache=lambda _: [SimpleNamespace(offset=0, state=None)]
         ),
-        "mlx_lm.sample_utils": SimpleNamespace(
-            make_sampler=lambda **told: lambda logprobs: logprobs.argmax(axis=-1)
-        ),
+        "mlx_lm.sample_utils": SAMPLE_UTILS,
     }
     return modules.__getitem__
 
@@ -212,6 +238,56 @@ def test_a_closed_backend_goes_on_with_no_request(loaded: MLX) -> None:
         list(tokens)
 
 
+TOLD = [
+    {"temperature": 0.7, "top_k": 10**6},
+    {"temperature": 0.7, "top_k": 5},
+    {"temperature": 1.6, "top_p": 0.6},
+    {"temperature": 1.6, "min_p": 0.15},
+    {"temperature": 1.0, "top_k": 8, "top_p": 0.6},
+    {"temperature": 1.3, "top_k": 12, "top_p": 0.8, "min_p": 0.08},
+]
+ROW = np.random.default_rng(3).normal(0, 2.5, 200).astype(np.float32)
+
+
+def shares(scores: Any) -> Any:
+    found = np.exp(np.asarray(scores, np.float64))
+    return found / found.sum()
+
+
+@pytest.mark.parametrize("told", TOLD, ids=str)
+def test_the_same_numbers_are_the_same_distribution_as_in_other_engines(
+    model: Model, told: dict[str, Any]
+) -> None:
+    sampling = Sampling(**told)
+    core = engine(model)("mlx.core")
+    found = adapter._filtered(core, SAMPLE_UTILS, sampling, ROW[None])
+    wanted = sampler.probabilities(np, sampling, [], ROW)
+    assert shares(found[0]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_penalty_is_applied_once_to_each_draw(
+    loaded: MLX, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn_from: list[Any] = []
+
+    def drawn(scores: Any, temperature: float) -> Any:
+        drawn_from.append(scores.max())
+        return scores.argmax(axis=-1)
+
+    monkeypatch.setattr(SAMPLE_UTILS, "categorical_sampling", drawn)
+    told = Sampling(temperature=1.0, repetition_penalty=2.0)
+    assert loaded.draw((7, 6), told, (1, 2, 3)) == [7, 7, 7]
+    assert drawn_from == [4.5, 4.5, 4.5]
+
+
+@pytest.mark.parametrize("context", [1, 2])
+def test_logits_fill_the_whole_context(loaded: MLX, context: int) -> None:
+    loaded._limit = context
+    assert loaded.logits(range(context)).shape == (context, VOCABULARY)
+    with pytest.raises(GenerationFailed, match=f"exceed the context of {context}"):
+        loaded.logits(range(context + 1))
+
+
 PRELUDE = f"""
 import json, sys
 from pathlib import Path
@@ -273,17 +349,37 @@ def test_the_engines_sampler_is_seeded_per_request(
     seen_in: Callable[..., Any], tiny_for: Callable[[str], Artifact]
 ) -> None:
     program = """
+from dataclasses import replace
 backend.load(Artifact("m", "a", "hf", Path(sys.argv[1])), options)
+long, strong = tuple(range(5, 60)), Sampling(temperature=0.7, repetition_penalty=1.5)
 def drawn(seed, **more):
     return ids(Request((5, 90, 17), 5, sampling=Sampling(temperature=1.5, seed=seed, **more)))
 print("SEEN" + json.dumps([
     [drawn(seed) for seed in (7, 7, 8)],
     [drawn(seed, top_k=10**6) for seed in (7, 7)],
-    [drawn(seed, repetition_penalty=1.3)[0] for seed in (3, 4, 5)],
-    backend.draw((5, 90, 17), Sampling(temperature=1.5, repetition_penalty=1.3), (3, 4, 5)),
+    [ids(Request(long, 1, sampling=replace(strong, seed=seed)))[0] for seed in range(20)],
+    backend.draw(long, strong, range(20)),
 ]))
 """
     plain, wide, firsts, draws = seen_in("mlx", PRELUDE + program, tiny_for("hf").path)
     assert plain[0] == plain[1] != plain[2]
     assert wide == [plain[0], plain[0]]
     assert firsts == draws
+
+
+@pytest.mark.engine
+def test_the_engines_own_filters_make_the_same_distribution_as_in_other_engines(
+    seen_in: Callable[..., Any],
+) -> None:
+    program = """
+from importlib import import_module
+from backends import mlx
+mx, made = import_module("mlx.core"), import_module("mlx_lm.sample_utils")
+logits = mx.array([json.loads(sys.argv[1])])
+found = [mlx._filtered(mx, made, Sampling(**told), logits) for told in json.loads(sys.argv[2])]
+print("SEEN" + json.dumps([mx.softmax(scores, axis=-1)[0].tolist() for scores in found]))
+"""
+    found = seen_in("mlx", PRELUDE + program, json.dumps(ROW.tolist()), json.dumps(TOLD))
+    for told, seen in zip(TOLD, found, strict=True):
+        wanted = sampler.probabilities(np, Sampling(**told), [], ROW)
+        assert seen == pytest.approx(wanted, abs=1e-5), told

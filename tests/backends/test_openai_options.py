@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lying_server import PROMPT, Load, ids, requests
+from lying_server import EXPECTED, FAKE, PROMPT, Load, ids, requests
 
 from backends import openai_options, openai_presets
 from backends.api import (
@@ -46,10 +47,54 @@ def test_what_a_server_takes_not_is_refused_and_not_ignored(start_fake: Load) ->
     generic = openai_presets.PRESETS["generic"]
     with pytest.raises(Unsupported, match=r"takes no top_k 3, no min_p 0\.2"):
         generic.body(Request(PROMPT, 4, sampling=Sampling(1.0, top_k=3, min_p=0.2)), [1], "", ())
+    with pytest.raises(Unsupported, match=r"takes no repetition_penalty 1\.1"):
+        generic.body(Request(PROMPT, 4, sampling=Sampling(repetition_penalty=1.1)), [1], "", ())
     python = openai_presets.PRESETS["llama-cpp-python"]
     with pytest.raises(Unsupported, match="which ids end"):
         python.body(Request(PROMPT, 4), "Hi!", "", ())
     assert not requests(backend)
+
+
+@pytest.mark.parametrize("name", openai_presets.PRESETS)
+def test_what_is_off_is_said_to_be_off_and_is_not_left_to_the_server(name: str) -> None:
+    """vLLM and SGLang have defaults of their own from the model's files."""
+    preset = openai_presets.PRESETS[name]
+    if name in ("mlx-lm", "transformers"):
+        return
+    body = preset.body(Request(PROMPT, 4), [1], "", (0,))
+    assert body["temperature"] == 0 and body["top_p"] == 1 and body["min_p"] == 0
+    assert body["top_k"] == (-1 if name == "generic" else 0)
+    penalties = {body.get(key) for key in ("repeat_penalty", "repetition_penalty")}
+    assert penalties - {None} == {1.0}
+
+
+def test_what_is_not_controlled_is_said_in_the_record(start_fake: Load) -> None:
+    command = f"{sys.executable} {FAKE} --model {{model}} --port {{port}} --like vllm"
+    backend = start_fake(like="generic", command=command, prefix_reuse=True)
+    assert ids(backend) == EXPECTED
+    said = backend.probe().build["sampling"]
+    assert said.startswith("not controlled: top_k, min_p, repetition_penalty, ")
+    assert start_fake(like="vllm").probe().build["sampling"] == "all told"
+
+
+@pytest.mark.parametrize(
+    "name", ["llama-server", "xllamacpp", "llama-cpp-python", "generic", "vllm"]
+)
+def test_a_seed_that_would_become_another_one_is_refused(name: str) -> None:
+    preset = openai_presets.PRESETS[name]
+    last = 2**63 - 1 if name == "vllm" else 2**32 - 2  # the next one is drawn anew by llama.cpp
+
+    def body(seed: int, temperature: float) -> dict[str, Any]:
+        request = Request(PROMPT, 4, sampling=Sampling(temperature, seed=seed))
+        return preset.body(request, [1], "", (0,))
+
+    assert body(last, 1.0)["seed"] == last and body(0, 1.0)["seed"] == 0
+    for bad in (last + 1, last + 2, -1):
+        with pytest.raises(
+            Unsupported, match=f"seed {bad}: the server {name} is given 0 to {last}"
+        ):
+            body(bad, 1.0)
+        body(bad, 0.0)  # greedy: nothing is drawn
 
 
 @pytest.mark.parametrize(
@@ -70,11 +115,30 @@ def test_what_a_server_takes_not_is_refused_and_not_ignored(start_fake: Load) ->
         ({"server": "vllm"}, {"device": "cuda"}, "the device cuda cannot be told"),
         ({"server": "vllm", "api_key_env": "AWS_SECRET_ACCESS_KEY"}, {}, "only BAKEOFF_API_KEY"),
         ({"server": "vllm", "api_key_env": "BAKEOFF_API_KEY_X"}, {}, "is not set"),
+        ({"server": "mlx-lm"}, {}, "shows no tokenizer"),
+        ({"server": "transformers", "url": "http://x:1"}, {}, "shows no tokenizer"),
     ],
 )
 def test_options_are_checked(extra: dict[str, Any], more: dict[str, Any], reason: str) -> None:
     with pytest.raises(Unsupported, match=reason):
         openai_options.read(LoadOptions(64, 1, extra=extra, **more))
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", " ", "é"])
+def test_a_key_that_no_header_takes_is_refused_and_not_repeated(
+    start_fake: Load, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setenv("BAKEOFF_API_KEY", "hunter2-hunter2" + end)
+    with pytest.raises(Unsupported, match="BAKEOFF_API_KEY holds no key") as caught:
+        start_fake("dies", api_key_env="BAKEOFF_API_KEY")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_settings_do_not_show_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAKEOFF_API_KEY", "hunter2-hunter2")
+    extra = {"server": "vllm", "api_key_env": "BAKEOFF_API_KEY"}
+    settings = openai_options.read(LoadOptions(64, 1, extra=extra))
+    assert settings.key == "hunter2-hunter2" and "hunter2" not in repr(settings)
 
 
 @pytest.mark.parametrize(

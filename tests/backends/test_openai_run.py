@@ -131,6 +131,8 @@ def test_an_honest_server_passes_the_audit_and_its_reuse_is_caught(workplace: Pa
         if r.case.measure == "audit"
     }
     assert audits[False].status == audits[True].status == "ok", result.stdout
+    assert audits[False].engine is not None
+    assert audits[False].engine.version == "llama-server b123", "told once it runs"
     honest = {check.name: check.passed for check in audits[False].checks}
     told = ("forced_length", "stop_ids_honoured", "prompt_evaluated", "text_matches_ids")
     assert [honest[name] for name in told] == [True] * 4

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -128,7 +130,10 @@ def test_the_key_reaches_the_server_and_nothing_else(
     with pytest.raises(GenerationFailed) as caught:
         ids(backend)
     assert caught.value.reason.count("[key]") == 1 and "sesame-77" not in str(caught.value)
-    assert requests(backend)[0]["key"] == "Bearer sesame-77"
+    assert requests(backend)[0]["key"] == "Bearer [key]"
+    port = backend._client.address.port  # type: ignore[union-attr]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/requests", timeout=20) as answer:
+        assert json.load(answer)[0]["key"] == "Bearer sesame-77"
     assert "sesame-77" not in str(backend.probe())
     backend.close()
     said = capfd.readouterr().out

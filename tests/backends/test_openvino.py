@@ -10,9 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy
 import pytest
 
 from backends import gguf_header, openvino, openvino_options
+from backends import sampling as sampler
 from backends.api import (
     Artifact,
     GenerationFailed,
@@ -228,6 +230,19 @@ def test_a_request_that_the_engine_drops_is_an_error(
         ids(backend, Request((1,), 5))
 
 
+@pytest.mark.parametrize("context", [1, 2])
+def test_logits_fill_the_whole_context(
+    backend: OpenVINO, monkeypatch: pytest.MonkeyPatch, context: int
+) -> None:
+    monkeypatch.setattr(
+        openvino.openvino_scores, "Scorer", lambda *_: SimpleNamespace(logits=len, close=int)
+    )
+    backend._limit = context
+    assert backend.logits(range(context)) == context
+    with pytest.raises(GenerationFailed, match=f"exceed the context of {context}"):
+        backend.logits(range(context + 1))
+
+
 def test_text_without_a_whole_character_is_held_back(backend: OpenVINO) -> None:
     assert [token.text for token in backend.generate(Request((1,), 5))] == [
         "one", " two", " ", "", "\U0001f600",
@@ -275,6 +290,10 @@ drawn = lambda **told: ids(replace(chat, max_tokens=6, sampling=Sampling(**told)
 seen["draws"] = [drawn(temperature=1.5, seed=seed) for seed in (7, 7, 8)]
 three = lambda seed: drawn(temperature=1.5, top_k=3, seed=seed)[0]
 seen["of_three"] = sorted({{three(seed) for seed in range(8)}})
+story = tuple(backend.tokenize("Once upon a time there was a"))
+both = lambda seed: Request(story, 1, sampling=Sampling(1.6, top_k=50, top_p=0.6, seed=seed))
+seen["ordered"] = [ids(both(seed))[0] for seed in range(60)]
+seen["story"] = [float(score) for score in backend.logits(story)[-1]]
 counting = Request(tuple(backend.tokenize("one two three four" * 6)), 1)
 strong = Sampling(repetition_penalty=10.0)
 seen["penalty"] = [ids(counting), ids(replace(counting, sampling=strong)), counting.prompt_ids]
@@ -327,6 +346,21 @@ def test_sampling_is_the_engines_and_honoured(seen: Any) -> None:
     assert 1 < len(seen["of_three"]) <= 3
     plain, punished, prompt = seen["penalty"]
     assert set(plain) <= set(prompt) and not set(punished) & set(prompt)
+
+
+@pytest.mark.engine
+def test_top_k_comes_before_top_p_as_in_other_engines(seen: Any) -> None:
+    """The other way round, top-p would leave more tokens than top-k: 50 of them, not 17."""
+    row = numpy.array(seen["story"], numpy.float32)
+
+    def kept(**told: float) -> Any:
+        return sampler.probabilities(numpy, Sampling(1.6, **told), [], row) > 0  # type: ignore[arg-type]
+
+    reversed_order = kept(top_p=0.6) & kept(top_k=50)
+    assert kept(top_k=50, top_p=0.6).sum() < reversed_order.sum() / 2
+    # Some more than 0.6, for tokens on the edge: another kernel makes these logits.
+    assert kept(top_k=50, top_p=0.65)[seen["ordered"]].all()
+    assert len(set(seen["ordered"])) > 5
 
 
 @pytest.mark.engine

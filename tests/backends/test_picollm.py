@@ -199,6 +199,32 @@ def test_a_refused_key_is_unavailable_and_never_shown(
     with pytest.raises(Unavailable, match="AccessKey was refused") as refused:
         PicoLLM().load(write(tmp_path / "m.pllm"), OPTIONS)
     assert "another-s3cret" not in str(refused.value) and refused.value.__cause__ is None
+    monkeypatch.setenv(KEY, SECRET + "\r")
+    with pytest.raises(Unsupported, match="holds no key"):
+        PicoLLM().load(write(tmp_path / "m.pllm"), OPTIONS)
+    assert len(created) == 1
+
+
+@pytest.mark.parametrize("before", [0, *range(580, 590)])
+def test_no_part_of_the_key_is_in_what_the_engine_breaks_with(
+    created: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    backend = PicoLLM()
+    backend.load(write(tmp_path / "m.pllm"), OPTIONS)
+
+    def breaks(*given: Any, **named: Any) -> Any:
+        raise Error("x" * before + f"  AccessKey `{SECRET}`")
+
+    monkeypatch.setattr(backend._engine, "get_dialog", breaks)
+    with pytest.raises(Rejected, match=r"^((?!s3).)*$"):
+        backend.render([{"role": "user", "content": "a"}])
+    for name in ("forward", "reset"):  # the second comes first
+        monkeypatch.setattr(backend._engine, name, breaks)
+        with pytest.raises(GenerationFailed, match=r"^((?!s3).)*$"):
+            list(backend.generate(Request((1,), 1)))
+    monkeypatch.setattr(sys.modules["picollm"], "create", breaks)
+    with pytest.raises(LoadFailed, match=r"^((?!s3).)*$"):
+        backend.load(write(tmp_path / "m.pllm"), OPTIONS)
 
 
 def test_the_key_reaches_a_worker_that_is_told_to_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +313,7 @@ told["dialog"] = list(inspect.signature(engine.get_dialog).parameters)
 told["has"] = [hasattr(engine, n) for n in ("reset", "release", "context_length")]
 told["errors"] = [issubclass(getattr(picollm, n), picollm.PicoLLMError)
                   for n in picollm_adapter._REFUSALS]
-os.environ["BAKEOFF_API_KEY"] = "no key"
+os.environ["BAKEOFF_API_KEY"] = "no-key-of-mine"
 options = LoadOptions(64, 1, extra={"api_key_env": "BAKEOFF_API_KEY"})
 try:
     PicoLLM().load(Artifact("m", "a", "pllm", Path(sys.argv[2])), options)

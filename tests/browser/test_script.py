@@ -76,6 +76,20 @@ def test_rows_without_a_value_come_last_either_way(opened: Page) -> None:
     assert names == sorted(names) and opened.run(SORTED) == ["ascending"]
 
 
+def test_distances_rank_by_their_numbers_however_these_are_written(opened: Page) -> None:
+    table = "document.querySelector('[aria-labelledby=fidelity] table.sortable')"
+    names = f"[...{table}.tBodies[0].rows].map(row => row.cells[0].innerText)"
+    opened.run(f"{table}.querySelectorAll('td.number').forEach(one => {{ one.innerText = '≥ 1' }})")
+    fidelity = view.build(made_runs.everything()).fidelity
+    assert fidelity is not None
+    rows = [row for row in fidelity.groups[0].rows if row.found.kl is not None]
+    rows.sort(key=lambda row: row.found.kl.mean if row.found.kl else 0.0)
+    ranked = [f"{row.backend}\n{row.artifact}" for row in rows]
+    for expected in (ranked, ranked[::-1]):
+        opened.run(f"{table}.querySelectorAll('th button')[2].click()")
+        assert opened.run(names) == expected
+
+
 def test_a_number_leads_to_its_trials_in_their_closed_box(opened: Page) -> None:
     link = "document.querySelector('table.sortable a.raw')"
     assert not opened.run(f"document.querySelector({link}.hash).closest('details').open")

@@ -8,8 +8,9 @@ import pytest
 from toys import broken, heavy
 from toys.adapter import Toy
 
-from backends.api import Artifact, GenerationFailed, LoadOptions
+from backends.api import Artifact, GenerationFailed, LoadOptions, Unsupported
 from backends.conformance import CHECKS, Result, Subject
+from backends.conformance_subject import TEXTS
 
 FAULTS = {
     heavy.ImportsAtOnce: "import_is_light",
@@ -32,6 +33,9 @@ FAULTS = {
     broken.BreaksOnAnEmptyPrompt: "empty_prompt_handled",
     broken.TakesForeignIds: "foreign_ids_refused",
     broken.NeverReadsThePrompt: "prompt_ids_used",
+    broken.DropsTheLastId: "prompt_ids_used",
+    broken.DropsTheFirstId: "prompt_ids_used",
+    broken.DropsTheFirstOfMany: "prompt_ids_used",
     broken.AddsBos: "prompt_ids_used",
     broken.OneSeedForAll: "seed_matters",
     broken.IgnoresTopK: "top_k_honoured",
@@ -59,6 +63,29 @@ def test_a_fault_fails_its_own_check_and_no_other(
     failed = {name: r.detail for name, r in found.items() if r.status == "failed"}
     assert list(failed) == [FAULTS[adapter]], failed
     assert failed[FAULTS[adapter]], "a failure says why"
+
+
+def test_a_model_that_looks_back_further_conforms(toy_model: Path, tmp_path: Path) -> None:
+    found = results(broken.LooksBack, toy_model, tmp_path)
+    assert {name: r.detail for name, r in found.items() if r.status == "failed"} == {}
+
+
+def test_ids_that_an_adapter_takes_in_no_other_place_are_not_known_to_be_used(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    """As one that makes text of ids, and finds that it would be read as others."""
+
+    class Particular(Toy):
+        def generate(self, request):
+            if bytes(request.prompt_ids) not in b"".join(map(str.encode, TEXTS)):
+                raise Unsupported("these ids come back as others")
+            yield from super().generate(request)
+
+    options = LoadOptions(context=256, threads=1)
+    subject = Subject(Particular, Artifact("toy", "toy", "toy", toy_model), options, tmp_path)
+    check = next(c for c in CHECKS if c.name == "prompt_ids_used")
+    found = check.run(subject)
+    assert (found.status, found.detail) == ("not_applicable", "the engine takes no other last id")
 
 
 def test_the_gaps_that_the_toy_declares_are_verified(toy_model: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 
 import pytest
@@ -76,7 +77,8 @@ def test_several_runs_are_compared_with_the_first(done) -> None:
     page = (workplace.folder / "pages" / "c.html").read_text()
     assert page.count("Described, not judged") == 2 and "<script" not in page
     unwritable = workplace.here("compare", "runs/a", "runs/b", "--html", "c.md/c.html")
-    assert unwritable.returncode == 2 and "can't be written" in unwritable.stderr
+    assert unwritable.returncode == 2
+    assert unwritable.stderr == "error: c.md: File exists\n  → name another place\n"
     assert (workplace.folder / "c.md").read_text().count("## Described") == 2
 
 
@@ -101,6 +103,81 @@ def test_open_makes_a_page_that_is_missing_or_older_than_the_records(done, brows
     assert workplace.bakeoff("open", "runs/a").returncode == 0
     assert page.read_text().startswith("<!doctype html>")
     assert len(browser.read_text().splitlines()) == 2
+
+
+@pytest.fixture
+def unwritable(done):
+    """The run `a`, whose page nobody can write, root neither, and which is older than the records."""
+    workplace = done.again()
+    folder = workplace.folder / "runs" / "a"
+    (folder / ".report.html.part").mkdir()
+    later = time.time() + 100
+    os.utime(folder / "records.jsonl", (later, later))
+    return workplace
+
+
+def test_what_cannot_be_written_is_an_error_that_names_it(unwritable) -> None:
+    for command in (("report", "runs/a"), ("report", "runs/a", "--format", "csv,html")):
+        ended = unwritable.here(*command)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("error: runs/a/report.html: Is a directory\n  → ")
+    (unwritable.folder / "file").write_text("")
+    for command in (
+        ("history", "runs", "--out", "file"),
+        ("export", "runs/a", "--out", "file/b.json"),
+        ("report", "runs/a", "--format", "csv", "--plots", "svg"),
+        ("baseline", "save", "runs/a", "--out", "file/b.json"),
+        ("run", "scenario.yaml", "--out", "file/b"),
+    ):
+        (unwritable.folder / "runs" / "a" / "plots").write_text("")
+        ended = unwritable.here(*command)
+        assert ended.returncode == 2, command
+        assert ended.stderr.splitlines()[-2].startswith("error: "), ended.stderr
+        assert ": File exists" in ended.stderr or ": Not a directory" in ended.stderr
+        assert "→ name another place" in ended.stderr
+
+
+def test_open_shows_an_old_page_where_no_new_one_can_be_written(unwritable, browser) -> None:
+    page = unwritable.folder / "runs" / "a" / "report.html"
+    ended = unwritable.bakeoff("open", "runs/a")
+    assert (ended.returncode, ended.stdout) == (0, "runs/a/report.html\n")
+    assert "older than its run: no new one can be written: Is a directory" in ended.stderr
+    assert browser.read_text() == f"{page.resolve().as_uri()}\n"
+    page.unlink()
+    assert unwritable.here("open", "runs/a").returncode == 2
+
+
+def test_a_hostile_record_cannot_write_to_the_terminal(done) -> None:
+    workplace = done.again()
+    records = workplace.folder / "runs" / "a" / "records.jsonl"
+    first, *others = records.read_text().splitlines()
+    for key in ("\x1b]0;owned\x07\x1b[2J", "\u202e\n" * 30):
+        hostile = json.loads(first)
+        hostile["samples"][0][key] = 1
+        records.write_text("\n".join([json.dumps(hostile), *others]) + "\n")
+        for command in (("report",), ("open",), ("compare", "runs/b")):
+            ended = workplace.here(*command, "runs/a")
+            assert ended.returncode == 2
+            assert "records.jsonl:1: not a record: samples: Object contains" in ended.stderr
+            assert not set(ended.stdout + ended.stderr) & set("\x1b\x07\u202e")
+
+
+def test_a_reader_that_has_left_ends_it_quietly(done) -> None:
+    workplace = done.again()
+    for command in (("plan", "scenario.yaml"), ("report", "runs/a"), ("schema",)):
+        reads, writes = os.pipe()
+        os.close(reads)
+        with os.fdopen(writes, "wb") as nobody:
+            ended = subprocess.run(
+                workplace.command(*command),
+                cwd=workplace.folder,
+                env=workplace.environment,
+                stdout=nobody,
+                stderr=subprocess.PIPE,
+                check=False,
+                timeout=120,
+            )
+        assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_open_prints_the_path_where_there_is_no_screen(done, monkeypatch) -> None:

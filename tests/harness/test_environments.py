@@ -187,6 +187,24 @@ def test_what_was_asked_for_is_kept_and_can_be_asked_for_again(uv: Any, tmp_path
     assert used in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("llamacpp", "onnx"), ("llamacpp==0.3.35", "Onnx"), ("xllamacpp", "llamacpp"),
+     ("xllamacpp", "openai"), ("mlx", "llama-server"), ("mlx", "litert-torch"),
+     ("litert-torch", "litert-lm")],
+)  # fmt: skip
+def test_the_name_of_another_engine_is_refused(root: Path, uv: Any, given: str, name: str) -> None:
+    """All cases of that engine would run there, unnamed."""
+    with pytest.raises(BadInput, match=f"'{name}' is another engine's name"):
+        install(given, name, silent, "uv")
+    assert not root.exists()
+
+
+def test_an_engines_own_name_and_one_like_anothers_are_taken(uv: Any) -> None:
+    for name in ("llamacpp", "onnx-old", "LlamaCpp"):
+        assert install("llamacpp", name, silent, "uv").name == name
+
+
 def test_without_a_version_the_same_again_is_what_the_adapter_names_then() -> None:
     one = made("mlx", "mlx", "mlx-lm==0.1", engine="mlx", given="mlx")
     assert environments_asked.again(one) == "bakeoff engines install mlx --as mlx"

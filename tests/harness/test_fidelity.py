@@ -189,7 +189,26 @@ def arm(
 def test_a_reference_in_fewer_bits_has_that_rounding_itself(tmp_path: Path) -> None:
     rounded = Scoring(noise=0.05)
     assert arm(tmp_path, rounded).verdict == "fault"
-    assert arm(tmp_path, rounded, base="bf16").verdict == "true to the weights"
+    assert arm(tmp_path, rounded, base="bf16").verdict == "as its bits allow"
+    assert arm(tmp_path, Scoring(), base="bf16").verdict == "true to the weights"
+
+
+def test_an_arm_known_by_a_lower_bound_is_not_called_true(tmp_path: Path) -> None:
+    """Its best tokens are the reference's; what it does with all others nobody saw."""
+    shown = arm(tmp_path, Top())
+    assert shown.kl is not None and shown.kl.mean < 1e-9 and shown.method == "top-k"
+    assert shown.verdict == "as its bits allow"
+    assert arm(tmp_path, Top(noise=1.0)).verdict == "fault"
+
+
+def test_one_text_known_by_a_lower_bound_is_enough_not_to_be_called_true() -> None:
+    text = {"item": "text", "kl": [0.0], "agree": [1]}
+    chat = {**text, "item": "chat", "method": "top-k"}
+    case, facts = Case("m", "e", "a", "fidelity"), ArtifactFacts("m", "a", "f", "f32", "w", 1, "")
+    wanted = {name: Observed(name, "logits") for name in ("text", "chat")}
+    for seen, verdict in (((text,), "true to the weights"), ((text, chat), "as its bits allow")):
+        record = Record("t", case, 0, 0, "ok", "", 1.0, observations=seen)
+        assert fidelity.judged(case, record, wanted, facts, facts, {}).verdict == verdict
 
 
 def test_an_unknown_width_is_not_acquitted(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import re
+from csv import DictReader as reader
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from reports import html, markdown, terminal, view
+from reports import csv, html, markdown, terminal, view
 from results.records import ArtifactFacts, Case, Record, RunInfo, Sample, Trial
 from results.store import Run
 
@@ -154,6 +155,26 @@ def test_faster_but_broken_is_not_the_fastest_and_looks_broken() -> None:
     for name, text in formats(run).items():
         assert "a has the highest" not in text, name
         assert "a f32 is at fault" in text, name
+        assert "✗ fault in fidelity" in text, name
+
+
+def test_faster_but_broken_is_never_the_base_and_has_no_ratio() -> None:
+    run = make({"a": 120, "b": 100, "c": 90}, kl={"reference": 0, "a": 3.0, "b": 1e-9, "c": 0})
+    report = view.build(run)
+    (compared,) = report.comparisons
+    assert compared.base == "b f32"
+    rows = {row.name: row for row in compared.rows}
+    assert {cell.value for cell in rows["a f32"].cells} == {"refused"}
+    assert (rows["a f32"].grade, rows["a f32"].blamed) == ("refused", ("answers",))
+    assert rows["c f32"].cells[0].verdict == "worse"
+    lies = {row.backend: [name for name, _ in row.lies] for row in report.tables[0].rows}
+    assert lies == {"a": ["fault in fidelity"], "b": [], "c": []}
+    cases = list(reader(csv.cases(run, report).splitlines()))
+    assert {row["failed_checks"] for row in cases if row["backend"] == "a"} == {"fault in fidelity"}
+    assert {row["failed_checks"] for row in cases if row["backend"] != "a"} == {""}
+    ratios = [r for r in reader(csv.comparisons(run, report).splitlines()) if r["backend"] == "a"]
+    assert {(row["ratio"], row["verdict"]) for row in ratios} == {("", "incomparable")}
+    assert all(row["answers"].startswith("differs: a f32 is at fault in") for row in ratios)
 
 
 def test_faster_with_worse_answers_is_told_with_what_it_costs() -> None:

@@ -159,7 +159,13 @@ def test_fidelity_is_told_by_shape_and_words_not_by_colour_alone(run: Run) -> No
             arms.key(row.summary.case): replace(judged, verdict=verdict, kl=kl)
             for row in table.rows
         }
-        (plot,) = decision.plots([table], truths, {row.backend: 0 for row in table.rows})
+        lies = (("fault in fidelity", "it is off"),) if verdict == "fault" else ()
+        sections = [
+            replace(one, rows=tuple(replace(row, lies=lies) for row in one.rows))
+            for one in table.sections
+        ]
+        shown = replace(table, sections=tuple(sections))
+        (plot,) = decision.plots([shown], truths, {row.backend: 0 for row in table.rows})
         texts = re.findall(r"<text[^>]*>([^<]*)</text>", plot.svg)
         drawn[verdict] = (
             sorted(re.findall(r'<path[^>]* d="(M [^"]*)" stroke', plot.svg)),

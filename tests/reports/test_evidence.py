@@ -1,6 +1,7 @@
 """Memory, claims and conditions as a report shows them, for runs with a known truth."""
 
 from dataclasses import replace
+from html import escape
 
 import pytest
 
@@ -93,6 +94,33 @@ def test_a_case_without_a_value_is_incomparable_and_says_why(report):
     (row,) = [row for row in report.comparisons[0].rows if row.name == "mlx mlx-4bit"]
     assert {(cell.value, cell.verdict) for cell in row.cells} == {("–", "incomparable")}
     assert row.reasons[0] == "mlx mlx-4bit gave no value (unsupported)"
+
+
+def test_why_a_verdict_is_neither_better_nor_worse_is_text_and_no_tooltip(report):
+    """Whoever has no mouse must be able to read it."""
+    page, text = html.render(report), markdown.render(report)
+    section = page.partition('<h2 id="comparisons">')[2].partition("</section>")[0]
+    assert "title=" not in section
+    whys = [why for one in report.comparisons for row in one.rows for why in row.whys]
+    assert "decode speed: the interval holds 1" in whys
+    for one in report.comparisons:
+        for row in one.rows:
+            told = "; ".join(row.whys)
+            assert all(cell.why in told for cell in row.cells)
+            assert f'<span class="note">{escape(told)}</span>' in section or not told
+            assert markdown.escape("; ".join(row.reasons)) in text and told in "; ".join(
+                row.reasons
+            )
+
+
+def test_a_reason_that_holds_for_all_metrics_is_told_once(run):
+    first = tuple(r for r in run.records if r.repetition == 0)
+    trials = tuple(t for t in run.info.trials if t.repetition == 0)
+    one_trial = replace(run, records=first, info=replace(run.info, trials=trials))
+    rows = [row for one in view.build(one_trial).comparisons for row in one.rows]
+    assert {row.whys for row in rows if row.cells[0].interval == ""} >= {
+        ("a single trial gives no interval",)
+    }
 
 
 def test_every_item_of_every_certificate_is_on_the_page(report):

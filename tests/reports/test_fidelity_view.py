@@ -84,6 +84,17 @@ def test_every_format_shows_it_and_escapes_it(told: Run) -> None:
     assert "✗ fault" in shown and "\x1b" not in shown
 
 
+def test_a_lower_bound_sorts_by_its_number(told: Run) -> None:
+    def known_in_part(record: Record) -> Record:
+        seen = tuple({**one, "method": "top-k"} for one in record.observations)
+        return replace(record, observations=seen)
+
+    page = html.render(
+        view.build(replace(told, records=(told.records[0], *map(known_in_part, told.records[1:]))))
+    )
+    assert '<td class="number" data-value="8.0">≥ 8</td>' in page
+
+
 def test_a_failed_reference_is_told(told: Run) -> None:
     broken = record(told.records[0].case, [], "failed")
     found = fidelity_view.build(fidelity.of(replace(told, records=(broken, *told.records[1:]))))
@@ -121,6 +132,24 @@ def test_an_engine_that_shows_no_probabilities_is_not_called_true(told: Run) -> 
     (said,) = [one for one in found.sentences if "onnx" in "".join(map(str, one))]
     assert said[0] == "Can't tell" and not said[2]
     assert "it shows no probabilities" in said[1] and "100.00%" in said[1]
+
+
+def test_an_engine_known_by_a_lower_bound_is_told_so_and_not_called_true(told: Run) -> None:
+    def bounded(one: Record) -> Record:
+        seen = [{**data, "method": "top-k"} for data in one.observations]
+        return record(one.case, seen) if one.case.backend == "onnx" else one
+
+    run = replace(told, records=tuple(map(bounded, told.records)))
+    found = fidelity_view.build(fidelity.of(run))
+    assert found is not None
+    (row,) = [row for row in found.groups[0].rows if row.backend == "onnx"]
+    assert (row.mark, row.verdict, row.kl) == ("≈", "as its bits allow", "≥ 1.0e-09")
+    assert found.sentences[0] == (
+        "onnx onnx (KL ≥ 1.0e-09)",
+        "shows its best tokens only: no fault is seen, and how far off it is at most is not known.",
+        False,
+    )
+    assert "onnx onnx" not in "".join(one[0] for one in found.sentences[1:])
 
 
 def drawn(run: Run) -> list[list[Plot]]:

@@ -1,7 +1,7 @@
 import pytest
 
 from reports import numbers
-from results.statistics import GEOMETRIC, Estimate
+from results.statistics import GEOMETRIC, Estimate, estimate
 
 
 def _estimate(value, low=None, high=None):
@@ -19,6 +19,11 @@ def _estimate(value, low=None, high=None):
         (1.2149, "s", "1.21 s"),
         (23.14, "ms", "23.1 ms"),
         (1500, "ms", "1.50 s"),
+        (999.4, "ms", "999 ms"),
+        (999.7, "ms", "1.00 s"),
+        (0.9997, "s", "1.00 s"),
+        (0.09996, "ms", "0.100 ms"),
+        (999_960_000, "bytes", "1.00 GB"),
         (0.0123, "ms", "12.3 µs"),
         (612_400_000, "bytes", "612 MB"),
         (1_234_000_000, "bytes", "1.23 GB"),
@@ -36,6 +41,24 @@ def test_an_interval_has_the_scale_and_decimals_of_its_value():
     assert numbers.with_interval(found, "tok/s") == "31.2 tok/s [29.8, 32.7]"
     assert numbers.with_interval(_estimate(0.99, 0.9, 1.2), "s") == "990 ms [900, 1200]"
     assert numbers.with_interval(_estimate(5e8, 4.9e8, 1.1e9), "bytes") == "500 MB [490, 1100]"
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (3.16, 1e-6, 7_130_210.77, "[<0.03, >316]"),
+        (3.16, 0.0316, 316, "[0.03, 316.00]"),
+        (999, 9.9, 1e300, "[<10, >99900]"),
+        (1.7e308, 1.7e308, 1.7e308, f"[{1.7e308:.0f}, {1.7e308:.0f}]"),
+        (3, -1000, 1006, "[-1000.00, 1006.00]"),
+    ],
+)
+def test_a_bound_that_says_nothing_is_no_row_of_digits_and_no_zero(value, low, high, text):
+    assert numbers.interval(_estimate(value, low, high), "tok/s") == text
+
+
+def test_two_wildly_different_trials_have_a_short_interval():
+    assert numbers.with_interval(estimate([1, 10]), "s") == "3.16 s [<0.03, >316]"
 
 
 def test_one_trial_is_said_to_be_one():

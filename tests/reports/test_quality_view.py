@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -105,6 +106,17 @@ def test_the_section_is_there_only_with_such_records() -> None:
     assert "Answers to tasks" not in markdown.render(view.build(empty)) + shown(empty)
 
 
+def test_a_count_of_several_sorts_by_its_share() -> None:
+    page = html.render(view.build(RUN))
+    assert '<td class="number" data-value="0.75">9 of 12</td>' in page
+    assert '<td class="number" data-value="0.25">25 % [8, 58]</td>' in page
+    failed = [
+        {**one, "error": "out of memory"} if one["item"] == "q0" else one for one in observed()
+    ]
+    page = html.render(view.build(make(alpha=failed)))
+    assert f'<td class="number bad" data-value="{2 / 24}">2 of 24</td>' in page
+
+
 def test_the_view_says_numbers_with_intervals() -> None:
     found = quality_view.build(quality.groups(RUN))
     assert found is not None
@@ -160,6 +172,20 @@ def test_the_terminal_fits_80_columns() -> None:
     text = shown(RUN)
     assert "Answers to tasks" in text and max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text and "[red]" not in text.split("Answers")[0]
+
+
+def test_ids_and_json_are_whole_and_long_text_is_cut() -> None:
+    ids = [*range(100_000, 104_000)]
+    long = [{**one, "ids": ids, "text": "x" * 3000, "sizes": []} for one in observed()]
+    run = make(alpha=long)
+    options = {"options": {"note": "y" * 5000}}
+    trials = [replace(t, case=replace(t.case, settings=options)) for t in run.info.trials]
+    records = [replace(r, case=replace(r.case, settings=options)) for r in run.records]
+    run = replace(run, info=replace(run.info, trials=tuple(trials)), records=tuple(records))
+    told = next(csv.DictReader(io.StringIO(quality_csv.answers(run))))
+    assert told["ids"].split() == [str(one) for one in ids]
+    assert json.loads(told["settings"]) == options
+    assert told["text"] == "x" * 2000 + "… (1000 more characters)"
 
 
 def test_csv_files_are_tidy_and_safe(tmp_path: Path) -> None:

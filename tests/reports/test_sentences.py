@@ -7,7 +7,7 @@ import pytest
 from reports import answers
 from reports.objections import Objections
 from reports.tables import assign_letters
-from results.arms import key
+from results import fidelity
 from results.records import ArtifactFacts, Budget, Case, Check, Record
 from results.statistics import estimate
 from results.summary import BudgetVerdict, CaseSummary, Counts, Evidence, Failure, Group, Workload
@@ -47,19 +47,17 @@ def _task(*groups):
     return Workload("m", "generate", groups[0].cases[0].case.parameters, groups)
 
 
-def _ask(task, title="", letters=None, objections=None):
-    known = letters or assign_letters([task])
-    return answers.ask(task, title, known, objections or Objections())
+def _ask(task, title="", letters=None):
+    return answers.ask(task, title, letters or assign_letters([task]))
 
 
-def _all(*cases, objections=None):
-    told = objections or Objections()
-    found = answers.of_task(_ask(_task(Group("w", "f32", cases)), objections=told), told)
+def _all(*cases):
+    found = answers.of_task(_ask(_task(Group("w", "f32", cases))), Objections())
     return {headline.question: headline.statements for headline in found}
 
 
-def _say(*cases, question="Fastest", objections=None):
-    (said,) = _all(*cases, objections=objections)[question]
+def _say(*cases, question="Fastest"):
+    (said,) = _all(*cases)[question]
     return said
 
 
@@ -165,11 +163,12 @@ def test_a_case_that_failed_its_audit_is_never_the_winner_and_the_check_is_named
 
 
 def test_a_case_whose_answers_broke_is_not_ranked_however_fast_it_is():
-    broken = _case("broken", [90, 90.1, 89.9])
-    why = Objections(broken={key(broken.case): "at fault in fidelity: 3 nats off"})
-    said = _say(broken, _case("a", [30, 30.1]), _case("b", [20, 20.1]), objections=why)
+    judged = fidelity.judged(_case("broken", []).case, None, {}, None, None, {})
+    truth = replace(judged, verdict="fault", faults=("it is 3 nats off",))
+    broken = _case("broken", [90, 90.1, 89.9], truth=truth)
+    said = _say(broken, _case("a", [30, 30.1]), _case("b", [20, 20.1]))
     assert said.told and said.lead == "a"
-    assert said.text.endswith(" Not ranked: broken (at fault in fidelity: 3 nats off).")
+    assert said.text.endswith(" Not ranked: broken (fault in fidelity).")
 
 
 def test_a_winner_whose_work_differed_is_not_named():
@@ -219,6 +218,15 @@ def test_a_case_on_its_own_is_told_and_wins_nothing():
     said = _say(_case("a", [30, 30.1, 29.9]))
     assert said.full == (
         "a is the only case, with 30.0 tok/s [29.8, 30.2]: there is nothing to compare with."
+    )
+
+
+def test_a_case_on_its_own_keeps_what_speaks_against_it_in_several_tasks():
+    task = _task(Group("w", "f32", (_case("a", [30, 30.1]),)))
+    (said,) = _over([task, task], ["x", "y"])
+    assert (said.task, said.lead) == ("both tasks", "a")
+    assert said.full == (
+        "a is the only case: there is nothing to compare with. But: 1 of 3 trials crashed."
     )
 
 

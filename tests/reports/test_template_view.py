@@ -48,6 +48,14 @@ def test_golden_terminal(compared, golden):
     golden("templates.txt", show(compared))
 
 
+def test_what_a_conversation_is_about_is_text_and_no_tooltip(report):
+    page = html.render(report)
+    section = page.partition('<h2 id="templates">')[2].partition("</section>")[0]
+    assert "title=" not in section
+    for talk in TALKS:
+        assert section.count(f"{talk.name}: {talk.about}") == 1
+
+
 def test_the_terminal_fits_80_columns(compared):
     assert max(map(len, show(compared).splitlines())) <= 80
 

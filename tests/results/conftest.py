@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def make_conditions(
 def make_audit(case: Case, status: Any = "ok", **checks: bool | None) -> Record:
     """An audit of the case's arm; `checks` by name, all of the usual ones passed if none."""
     checks = checks or {"prompt_evaluated": True, "prefix_not_reused": True, "greedy_repeats": True}
-    audit = Case(case.model, case.backend, case.artifact, "audit", {"threads": 2}, case.settings)
+    audit = replace(case, measure="audit", parameters={"threads": 2})
     found = tuple(Check(n, passed, f"it did {n}") for n, passed in checks.items())
     return make_record(audit, status=status, samples=(), checks=found)
 

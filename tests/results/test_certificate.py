@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from results import fidelity
 from results.certificate import ITEMS, certify
 from results.summary import summarise
 
@@ -43,7 +44,8 @@ def _item(pair_of_cases, name):
 def test_two_honest_cases_of_equal_weights_are_fair_in_every_item(pair, measure):
     found = certify(*pair(measure))
     assert (found.grade, found.reasons) == ("fair", ())
-    expected = [n for n in ITEMS if n != "page_cache" or measure == "load"]
+    left_out = {"answers"} if measure == "load" else {"answers", "page_cache"}
+    expected = [n for n in ITEMS if n not in left_out]
     assert [item.name for item in found.items] == expected
     assert {item.text for item in found.items} == {"same"}
     json.dumps(asdict(found))
@@ -155,6 +157,41 @@ def test_a_page_cache_is_cold_or_warm_only_as_it_was_found(pair, make, asked, be
 def test_opening_a_model_may_take_fewer_threads_than_told(pair, make):
     one = {"conditions": make.conditions(busy=1)}
     assert _item(pair("load", one, one), "threads_worked").state == "same"
+
+
+def test_threads_that_are_no_number_are_not_known(pair):
+    """A record is others' text: a report of it must come out."""
+    odd = {"parameters": {"threads": "many"}}
+    assert _item(pair(b=odd), "threads_worked").text == "unknown: not seen for b b-f32"
+
+
+def _judged(summary, verdict="as its bits allow", faults=()):
+    truth = fidelity.judged(summary.case, None, {}, None, None, {})
+    truth = replace(truth, verdict=verdict, faults=faults)
+    return replace(summary, evidence=replace(summary.evidence, truth=truth))
+
+
+def test_answers_at_fault_refuse_the_ratio_and_say_why(pair):
+    a, b = pair()
+    found = certify(_judged(a), _judged(b, "fault", ("it is 3 nats off",)))
+    assert (found.grade, found.deciding[0].text) == (
+        "refused", "differs: b b-f32 is at fault in fidelity: it is 3 nats off",
+    )  # fmt: skip
+
+
+def test_answers_that_nobody_judged_are_unknown_and_no_item_where_nobody_looked(pair):
+    a, b = pair()
+    assert _item((_judged(a), _judged(b, "true to the weights")), "answers").text == "same"
+    for other in (b, _judged(b, "not judged")):
+        assert _item((_judged(a), other), "answers").text == (
+            "unknown: how true b b-f32 is was not judged"
+        )
+    assert "answers" not in {item.name for item in certify(a, b).items}
+
+
+def test_a_gate_holds_answers_against_each_other_by_itself(pair):
+    a, b = (replace(s, case=replace(s.case, arm=arm)) for s, arm in zip(pair(), "xy", strict=True))
+    assert certify(a, _judged(b, "fault", ("it is off",))).grade == "fair"
 
 
 def test_other_machines_are_never_compared(pair):

@@ -3,15 +3,18 @@ from dataclasses import replace
 import pytest
 
 from results.comparison import choose_base, compare
+from results.metrics import METRICS
+from results.ranking import rank
+from results.records import Case
 from results.statistics import ratio
 from results.summary import summarise, workloads
 
 
 @pytest.fixture
 def task(make, generate):
-    """`task({"a": (gaps of its trials)}, facts..., audits)`: one workload."""
+    """`task({"a": (gaps of its trials)}, facts..., audits, KL of its distributions)`: one workload."""
 
-    def build(gaps, facts=None, audits=()):
+    def build(gaps, facts=None, audits=(), kl=None):
         records = [
             replace(generate(name, repetition, gap), conditions=make.conditions())
             for name, found in gaps.items()
@@ -20,6 +23,11 @@ def task(make, generate):
         cases = {r.case.backend: r.case for r in records}
         records += [make.audit(cases[name], **checks) for name, checks in audits]
         facts = [make.facts(f"{name}-f32", **(facts or {}).get(name, {})) for name in gaps]
+        for name, far in ({"reference": 0.0, **kl} if kl else {}).items():
+            measure = "reference" if name == "reference" else "fidelity"
+            case = Case("m", name, f"{name}-f32", measure)
+            seen = {"item": "tides", "kl": [far], "agree": [1], "logprob": []}
+            records.append(make.record(case, samples=(), observations=(seen,)))
         (found,) = workloads(summarise(make.run(records, facts=facts)))
         return found
 
@@ -109,6 +117,31 @@ def test_a_liar_is_no_base_and_its_ratio_is_refused(task):
     assert "forced_length: liar liar-f32" in refused.why
     alone = task({"liar": (5, 5)}, audits=[("liar", {"forced_length": False})])
     assert choose_base(alone).case.backend == "liar"
+
+
+def test_a_case_whose_answers_broke_is_no_base_is_not_ranked_and_its_ratio_is_refused(task):
+    """3 nats from the reference: 32 bits explain 0.0001."""
+    found = task({"a": (20, 20), "b": (21, 21), "broken": (5, 5)}, kl={"a": 0, "b": 0, "broken": 3})
+    assert choose_base(found).case.backend == "a"
+    compared = _of(found)
+    assert (compared["broken"].ratio, compared["broken"].verdict) == (None, "incomparable")
+    assert compared["broken"].why.startswith(
+        "broken broken-f32 is at fault in fidelity: its distributions are 3 nats from"
+    )
+    assert [item.name for item in compared["broken"].certificate.deciding] == ["answers"]
+    assert compared["b"].ratio is not None
+    ranking = rank(found.cases, METRICS["decode_tok_s"])
+    assert [case.case.backend for case in ranking.ranked] == ["a", "b"]
+    assert [case.case.backend for case in ranking.left_out] == ["broken"]
+    alone = task({"broken": (5, 5)}, kl={"broken": 3})
+    assert choose_base(alone).case.backend == "broken"
+
+
+def test_a_run_without_fidelity_keeps_its_grade(task):
+    plain, judged = ({"a": (20, 20), "b": (21, 21)} for _ in range(2))
+    (before,) = {c.certificate.grade for c in compare(task(plain))}
+    (after,) = {c.certificate.grade for c in compare(task(judged, kl={"a": 0, "b": 0}))}
+    assert before == after == "fair as far as known"
 
 
 def test_a_case_without_a_value_is_incomparable_and_no_values_make_no_base(make, generate):

@@ -120,6 +120,23 @@ def test_a_gates_arms_give_their_ratio_from_which_drift_cancels(nightly, tmp_pat
     assert len(found.series) == 3, "and each arm has a series of its own"
 
 
+def test_a_ratio_that_its_certificate_refuses_is_left_out_and_said_once(nightly, tmp_path):
+    pair = {("a", "base"): 1, ("a", "candidate"): 1.1}
+    for day in range(2):
+        nightly(day, pair, checks={"prompt_evaluated": False})
+    assert not [s for s in history.collect([tmp_path / "runs"]).series if s.base]
+    nightly(2, pair)
+    found = history.collect([tmp_path / "runs"], ["decode_tok_s"])
+    (ratio,) = [s for s in found.series if s.base]
+    assert [p.run for p in ratio.points] == ["run-2"]
+    assert len(_one(found, arm="candidate").points) == 3, "and each arm keeps its own"
+    (said,) = found.caveats
+    assert said.startswith(
+        "the ratio a a-f32, generate 10→3: candidate / base was left out of 2 runs"
+    )
+    assert "prompt_evaluated: a a-f32 (candidate): it did prompt_evaluated" in said
+
+
 def test_no_ratio_where_it_is_not_clear_which_are_the_pair(nightly, tmp_path):
     nightly(0, {("a", "base"): 1, ("a", "candidate"): 1, ("b", "candidate"): 1})
     assert not [s for s in history.collect([tmp_path / "runs"]).series if s.base]

@@ -11,8 +11,10 @@ What saving needs beyond `save_pretrained`, each seen to lose the model's meanin
 - The saved config has `rope_parameters` only; other readers look for a top-level `rope_theta`,
   and fall back to 10000 without it.
 - `tokenizer_class` becomes `PreTrainedTokenizerFast`, which older readers know.
-- The loader splits every byte-level BPE's text as GPT-2 does. SmolLM's also splits digits off, which
-  shows only after white space: a blank line before a digit got other ids than the model was trained on.
+- The loader splits a byte-level BPE's text as GPT-2 does wherever it does not know the name that the
+  file has for another way. SmolLM's also splits digits off, which shows only after white space: a blank
+  line before a digit got other ids than the model was trained on. That one is repaired here; a file
+  with any other unknown name, or none, is refused, never approximated.
 """
 
 from __future__ import annotations
@@ -26,6 +28,13 @@ from typing import Any
 
 TOOL = "dequantize"
 PACKAGES = ("transformers", "torch", "gguf", "tokenizers", "safetensors")
+GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "jais"}
+"""What llama.cpp calls GPT-2's own splitting. `default`, or no name, is another one to it."""
+REPAIRED = "smollm"
+
+
+class Unsupported(Exception):
+    """A file that this script does not convert."""
 
 
 def main(argument: str) -> None:
@@ -60,6 +69,9 @@ def dequantize(source: Path, target: Path) -> None:
     os.environ.update(
         HF_HUB_DISABLE_PROGRESS_BARS="1", TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1"
     )
+    pre = splitting(source)
+    check_splitting(pre)
+
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -82,22 +94,50 @@ def dequantize(source: Path, target: Path) -> None:
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
-    split_as_trained(source, target / "tokenizer.json")
+    if pre == REPAIRED:
+        split_digits(target / "tokenizer.json")
     theta = rope_theta(fields)
     _edit(target / "config.json", **({"rope_theta": theta} if theta is not None else {}))
     _edit(target / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
 
 
-def split_as_trained(source: Path, tokenizer: Path) -> None:
-    """Give the tokenizer the splitting that `tokenizer.ggml.pre` names, where the loader lost it."""
+def splitting(source: Path) -> str | None:
+    """The file's name for the way text is split before BPE; None for a vocabulary without BPE."""
     from gguf import GGUFReader
 
-    field = GGUFReader(source).get_field("tokenizer.ggml.pre")
-    if field is not None and field.contents() == "smollm":
-        bytes_level = {"type": "ByteLevel", "add_prefix_space": False}
-        bytes_level |= {"trim_offsets": True, "use_regex": True}
-        digits = {"type": "Digits", "individual_digits": True}
-        _edit(tokenizer, pre_tokenizer={"type": "Sequence", "pretokenizers": [digits, bytes_level]})
+    fields = GGUFReader(source)
+    kind, pre = (fields.get_field(f"tokenizer.ggml.{key}") for key in ("model", "pre"))
+    if kind is None or kind.contents() != "gpt2":
+        return None
+    return "" if pre is None else str(pre.contents())
+
+
+def check_splitting(pre: str | None) -> None:
+    """Raises Unsupported for a way that neither the loader nor this script knows."""
+    if pre is None or pre in GPT2 or pre == REPAIRED:
+        return
+    try:
+        from transformers.integrations.gguf.gguf_tokenizer_mapping import (
+            GGUF_PRE_TOKENIZER_SPLITS as known,
+        )
+    except ImportError:
+        raise Unsupported(
+            f"tokenizer.ggml.pre {pre!r}: this transformers knows no such names, 5.18 is the first "
+            "that does"
+        ) from None
+    if pre not in known:
+        raise Unsupported(
+            f"tokenizer.ggml.pre {pre!r}: transformers does not know this way to split text, and "
+            "would make other ids"
+        )
+
+
+def split_digits(tokenizer: Path) -> None:
+    """SmolLM's way: digits one by one, then as GPT-2."""
+    bytes_level = {"type": "ByteLevel", "add_prefix_space": False}
+    bytes_level |= {"trim_offsets": True, "use_regex": True}
+    digits = {"type": "Digits", "individual_digits": True}
+    _edit(tokenizer, pre_tokenizer={"type": "Sequence", "pretokenizers": [digits, bytes_level]})
 
 
 def rope_theta(config: dict[str, Any]) -> float | None:

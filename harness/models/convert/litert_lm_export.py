@@ -2,8 +2,9 @@
 
 Run as `python litert_lm_export.py JOB`, where JOB is JSON: {"source": folder, "target": file,
 "options": {"precision": "f32" | "int8", "context": tokens, "prefill": tokens}}. Prints one JSON
-line {"tool", "versions"}; `--versions` prints it and does nothing else. Stands alone: it runs under
-any interpreter that has litert-torch, which conflicts with what runs the file (litert-lm-api).
+line {"tool", "versions"}; `--versions` prints it and does nothing else. Stands alone, but for
+`hf_gguf.py` beside it: it runs under any interpreter that has litert-torch, which conflicts with what
+runs the file (litert-lm-api).
 
 `int8` quantizes the weights, channel by channel, and their inputs when it runs; `context` is the
 size of the cache. What the exporter would write about tokens is replaced, since three things in it
@@ -16,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import runpy
 import shutil
 import sys
 import tempfile
@@ -116,13 +118,21 @@ def metadata(source: Path, context: int) -> str:
         f"stop_tokens {{ token_ids {{ ids: {int(i)} }} }}"
         for i in (ends if isinstance(ends, list) else [ends])
     ]
-    template = source / "chat_template.jinja"
-    if template.is_file():
+    template = chat_template(source)
+    if template is not None:
         # Protobuf takes JSON's escapes, but for a character that needs a pair of them.
-        text = json.dumps(template.read_text("utf-8"), ensure_ascii=False)
-        lines.append(f"jinja_prompt_template: {text}")
+        lines.append(f"jinja_prompt_template: {json.dumps(template, ensure_ascii=False)}")
     lines += [f"max_num_tokens: {context}", "llm_model_type { generic_model { } }"]
     return "\n".join(lines) + "\n"
+
+
+def chat_template(source: Path) -> str | None:
+    """As the conversion to GGUF finds it. By its path: under an engine's interpreter it has no package."""
+    beside = runpy.run_path(str(Path(__file__).with_name("hf_gguf.py")))
+    told = source / "tokenizer_config.json"
+    settings = json.loads(told.read_text("utf-8")) if told.is_file() else {}
+    found: str | None = beside["chat_template"](source, settings)
+    return found
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 No adapter, no text, no checks. One job as JSON on stdin, stamps and ids as JSON on stdout.
 """
 
+import inspect
 import json
 import sys
 from time import perf_counter_ns
@@ -18,6 +19,9 @@ model = transformers.AutoModelForCausalLM.from_pretrained(
     job["path"], dtype="auto", attn_implementation="sdpa", local_files_only=True
 ).eval()
 
+# transformers 5.24 renamed it.
+named = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
 samples = []
 with torch.inference_mode():
     for prompt in job["prompts"]:
@@ -27,7 +31,7 @@ with torch.inference_mode():
         step = torch.tensor([prompt])
         while True:
             logits = model(
-                input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1
+                input_ids=step, use_cache=True, logits_to_keep=1, **{named: cache}
             ).logits
             token = int(logits[0, -1].argmax())
             stamps.append(perf_counter_ns())

@@ -202,6 +202,41 @@ class NeverReadsThePrompt(Toy):
         yield from super().generate(replace(request, prompt_ids=(65,)))
 
 
+class DropsTheFirstId(Toy):
+    """Evaluates all ids but the first, as if that were a BOS."""
+
+    def generate(self, request: Request) -> Iterator[Token]:
+        request.check(self.context, VOCABULARY)
+        yield from super().generate(replace(request, prompt_ids=request.prompt_ids[1:]))
+
+
+class LooksBack(Toy):
+    """Right: a model to which every id of the prompt matters. An answer begins with a letter."""
+
+    def generate(self, request: Request) -> Iterator[Token]:
+        request.check(self.context, VOCABULARY)
+        start = 97 + sum(n * i for n, i in enumerate(request.prompt_ids, 1)) % 26
+        yield from super().generate(replace(request, prompt_ids=(start,)))
+
+
+class DropsTheLastId(LooksBack):
+    """Evaluates all ids but the last, and a lone one as it is."""
+
+    def generate(self, request: Request) -> Iterator[Token]:
+        request.check(self.context, VOCABULARY)
+        ids = request.prompt_ids
+        yield from super().generate(replace(request, prompt_ids=ids[:-1] or ids))
+
+
+class DropsTheFirstOfMany(LooksBack):
+    """Takes a lone id as it is, and drops the first of more."""
+
+    def generate(self, request: Request) -> Iterator[Token]:
+        request.check(self.context, VOCABULARY)
+        ids = request.prompt_ids
+        yield from super().generate(replace(request, prompt_ids=ids[1:] or ids))
+
+
 class AddsBos(Toy):
     """Evaluates one id more than it was given, by its own count."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,13 @@ import pytest
 
 from backends import mlc
 from harness.models.conversions import CONVERSIONS, INSTALL
-from harness.models.convert import executorch_export, hf_ctranslate2, litert_lm_export
+from harness.models.convert import (
+    dequantize,
+    executorch_export,
+    hf_ctranslate2,
+    hf_gguf,
+    litert_lm_export,
+)
 
 LLAMA = {
     "model_type": "llama",
@@ -132,3 +140,81 @@ def test_litert_lm_gets_the_template_to_the_letter(tmp_path: Path) -> None:
     ]
     told = line.replace("jinja_prompt_template", "value")
     assert text_format.Parse(told, wrappers.StringValue()).value == template
+
+
+def test_litert_lm_finds_the_template_where_the_conversion_to_gguf_does(tmp_path: Path) -> None:
+    settings = {"chat_template": "{{ 'inside' }}"}
+    source = folder(tmp_path / "hf", config=LLAMA, tokenizer_config=settings)
+    assert "jinja_prompt_template: \"{{ 'inside' }}\"\n" in litert_lm_export.metadata(source, 64)
+    (source / "chat_template.jinja").write_text("{{ 'beside' }}", "utf-8")
+    assert "jinja_prompt_template: \"{{ 'beside' }}\"\n" in litert_lm_export.metadata(source, 64)
+    assert litert_lm_export.chat_template(source) == hf_gguf.chat_template(source, settings)
+    several = {"chat_template": [{"name": "default", "template": "x"}]}
+    source = folder(tmp_path / "several", config=LLAMA, tokenizer_config=several)
+    with pytest.raises(Exception, match="more than one chat template"):
+        litert_lm_export.metadata(source, 64)
+    source = folder(tmp_path / "none", config=LLAMA)
+    assert "jinja_prompt_template" not in litert_lm_export.metadata(source, 64)
+
+
+def gguf_with(path: Path, model: str, pre: str | None) -> Path:
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model(model)
+    if pre is not None:
+        writer.add_tokenizer_pre(pre)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "pre", "found"),
+    [
+        ("gpt2", "llama-bpe", "llama-bpe"),
+        ("gpt2", None, ""),
+        ("llama", "default", None),
+        ("llama", None, None),
+    ],
+)
+def test_the_way_to_split_is_that_of_a_byte_level_vocabulary(
+    tmp_path: Path, model: str, pre: str | None, found: str | None
+) -> None:
+    assert dequantize.splitting(gguf_with(tmp_path / "a.gguf", model, pre)) == found
+
+
+@pytest.mark.parametrize("pre", [None, "gpt-2", "smollm", "llama-bpe", "qwen2", "tekken"])
+def test_a_way_to_split_that_is_known_is_taken(pre: str | None) -> None:
+    pytest.importorskip("transformers", reason="pip install 'bakeoff[transformers]'")
+    dequantize.check_splitting(pre)
+
+
+@pytest.mark.parametrize("pre", ["", "default", "command-r", "deepseek-llm", "new"])
+def test_a_way_to_split_that_would_be_lost_is_refused(pre: str) -> None:
+    pytest.importorskip("transformers", reason="pip install 'bakeoff[transformers]'")
+    with pytest.raises(dequantize.Unsupported, match=f"tokenizer.ggml.pre {pre!r}: .* other ids"):
+        dequantize.check_splitting(pre)
+
+
+def test_a_transformers_without_the_table_takes_what_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = "transformers.integrations.gguf.gguf_tokenizer_mapping"
+    monkeypatch.setitem(sys.modules, table, None)
+    dequantize.check_splitting("smollm")
+    with pytest.raises(dequantize.Unsupported, match=r"llama-bpe.*5\.18 is the first"):
+        dequantize.check_splitting("llama-bpe")
+
+
+def test_a_file_whose_splitting_would_be_lost_is_refused_before_it_is_loaded(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("transformers", reason="pip install 'bakeoff[transformers]'")
+    source, target = gguf_with(tmp_path / "a.gguf", "gpt2", "starcoder"), tmp_path / "made"
+    told = json.dumps({"source": str(source), "target": str(target)})
+    done = subprocess.run(
+        [sys.executable, dequantize.__file__, told], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "Unsupported: tokenizer.ggml.pre 'starcoder'" in done.stderr
+    assert not target.exists()

@@ -10,17 +10,12 @@ from pathlib import Path
 import pytest
 
 from results.gate.judged import Judged
-from results.gate.outcome import Arm, Exact, Finding, Outcome, Row
+from results.gate.outcome import Arm, Exact, Finding, Outcome, Row, Typical
 from results.metrics import METRICS
-from results.statistics import GEOMETRIC, Estimate
 
 SHORT = "generate 64→32 tokens, greedy, llamacpp gguf-q4_1"
 LONG = "generate 512→32 tokens, greedy, llamacpp gguf-q4_1"
 LOAD = "load, warm page cache, llamacpp gguf-q4_1"
-
-
-def estimate(value: float, share: float = 0.03) -> Estimate:
-    return Estimate(value, value * (1 - share), value * (1 + share), 10, 0.95, GEOMETRIC)
 
 
 def row(task, metric, base, ratio, verdict, half=0.02, *, slow=False, blocks=10) -> Row:
@@ -30,7 +25,7 @@ def row(task, metric, base, ratio, verdict, half=0.02, *, slow=False, blocks=10)
     judged = Judged(
         f"{task} {metric}", verdict, blocks, ratio, low, high, p_regressed, p_pass, slow
     )
-    return Row(task, found, estimate(base), estimate(base * ratio), judged)
+    return Row(task, found, Typical(base, 6), Typical(base * ratio, 6), judged)
 
 
 def exact(*, templates: bool | None = True, greedy: bool | None = True) -> tuple[Exact, ...]:
@@ -106,8 +101,8 @@ def crash() -> Outcome:
     why = "the candidate has no values: it crashed in 6 of 6 processes"
     rows = (
         *passing()[:2],
-        Row(SHORT, METRICS["ttft_ms"], estimate(187.2), None, None, why),
-        Row(SHORT, METRICS["decode_tok_s"], estimate(92.4), None, None, why),
+        Row(SHORT, METRICS["ttft_ms"], Typical(187.2, 6), None, None, why),
+        Row(SHORT, METRICS["decode_tok_s"], Typical(92.4, 6), None, None, why),
     )
     return replace(
         GREEN,

@@ -219,8 +219,33 @@ def test_a_gate_that_fails_for_no_stated_reason_fails_in_junit_too(samples, colo
 def test_a_failure_says_the_numbers_the_sentence_and_the_remedy(samples):
     text = junit.render(samples["red"])
     assert "✗ regressed: 0.898× [0.878, 0.918]" in text
-    assert "base 92.4 tok/s [89.6, 95.2], candidate 83.0 tok/s" in text
+    assert "base 92.4 tok/s, candidate 83.0 tok/s" in text
     assert "bisect between llamacpp 0.3.35 and 0.3.36" in text
+
+
+@pytest.mark.parametrize("index", [3, 1], ids=["regressed", "pass"])
+def test_a_ratio_that_the_certificate_refuses_is_shown_nowhere(samples, index):
+    red = samples["red"]
+    why = "not the same: prompt_ids"
+    row = replace(red.rows[index], refused=True, why=why)
+    outcome = replace(red, sentence="RED", findings=(), exact=(), rows=(row,))
+    (shown,) = view.build(outcome).rows
+    assert (shown.ratio, shown.interval, shown.verdict, shown.span) == (
+        "–",
+        "",
+        "incomparable",
+        None,
+    )
+    (plain,) = json.loads(data.render(outcome))["rows"]
+    assert plain["verdict"] == "incomparable" and plain["base"]["value"] == row.base.value
+    assert {plain[k] for k in ("ratio", "low", "high", "p_regressed", "p_pass")} == {None}
+    assert (row.task, row.metric.title, Error) in _results(outcome)
+    page = html.render(outcome)
+    assert "<svg" not in page
+    for text in (_show(outcome), markdown.render(outcome), _visible(page), junit.render(outcome)):
+        text = _flat(_unescaped(text))
+        assert "≠ incomparable" in text and why in text
+        assert "×" not in text and "✓ pass" not in text and "✗ regressed" not in text
 
 
 def test_annotations_are_errors_warnings_and_notices(samples):

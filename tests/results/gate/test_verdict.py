@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from results.gate import verdict
+from results.gate.conclusion import Held, timings
 from results.gate.description import Description, describe, to_json
 from results.gate.outcome import Outcome
 from results.gate.rules import Looks, Rules
@@ -182,6 +183,46 @@ def test_other_work_is_incomparable_whatever_the_timings_say(gated: Any) -> None
     found = _of(gated(10, change=other))
     assert (found.colour, found.passed) == ("incomparable", False)
     assert "different prompts" in found.sentence
+    (row,) = found.rows
+    assert row.refused and row.why == "not the same: prompt_ids"
+    assert not _of(gated(10)).rows[0].refused
+
+
+@pytest.mark.parametrize(("slower", "colour"), [(1.12, "red"), (1.0, "incomparable")])
+def test_a_sentence_holds_no_number_of_a_ratio_that_is_refused(
+    gated: Any, slower: float, colour: str
+) -> None:
+    def other(record: Record) -> Record:
+        changed = tuple(replace(s, prompt=record.case.arm) for s in record.samples)
+        return replace(record, samples=changed)
+
+    found = _of(gated(10, slower=slower, change=other))
+    assert found.colour == colour
+    assert not any("fell by" in f.sentence or "rose by" in f.sentence for f in found.findings)
+    if colour == "red":
+        assert found.sentence == (
+            "the candidate is worse: decode speed of a a-f32, generate 10→3 "
+            "(no ratio: the arms can't be compared)"
+        )
+
+
+def test_what_can_t_be_told_is_said_by_a_metric_that_may_have_a_ratio(gated: Any) -> None:
+    """Of one that is refused there is no change to tell, however large."""
+    (row,) = _of(gated(6, slower=1.03)).rows
+    assert row.judged is not None
+    open_ = replace(row, judged=replace(row.judged, verdict="inconclusive"))
+    far = replace(open_, task="other", refused=True, judged=replace(open_.judged, ratio=0.1))
+    (said,) = timings(Held(rows=(far, open_), blocks=6))
+    assert f"the largest change for the worse: decode speed of {row.task} fell" in said.sentence
+    (alone,) = timings(Held(rows=(replace(far, judged=open_.judged),), blocks=6))
+    assert "no ratio" in alone.sentence and "fell" not in alone.sentence
+
+
+def test_base_and_candidate_are_means_of_the_processes_that_the_ratio_compares(gated: Any) -> None:
+    (row,) = _of(gated(10, slower=1.12)).rows
+    assert row.base is not None and row.candidate is not None and row.judged is not None
+    assert (row.base.n, row.candidate.n) == (6, 6)
+    assert row.candidate.value / row.base.value == pytest.approx(row.judged.ratio, rel=1e-5)
 
 
 def test_budgets_are_of_the_candidate_and_wait_for_a_look(gated: Any) -> None:
