@@ -61,7 +61,6 @@ class LiteRTLM:
     name = "litert-lm"
     formats = frozenset({"litertlm"})
     gaps: Mapping[str, str] = {
-        "memory_given_back": "never: about 10 MB of each opened model stay in the process",
         "min_p_honoured": "never: the engine has no such filter",
         "repetition_penalty_honoured": "never: only conversations have one, which take no plain text",
         "prefix_reused_on_request": "notimpl: the adapter makes a new session per request",
