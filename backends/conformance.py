@@ -35,7 +35,7 @@ from backends.promises import Finding
 __all__ = ["Artifact", "CHECKS", "GAP_KINDS", "Check", "Result", "Subject", "by_name"]
 
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not_applicable"
-AUDITED = ("work_in_process",)
+AUDITED = ("threads_as_told", "work_in_process")
 """Checks that only the audit of a run makes."""
 GAP_KINDS = ("never", "notyet", "notimpl")
 

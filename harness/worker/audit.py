@@ -120,7 +120,11 @@ class Audit(Promises):
         used = threads.busy(before, threads.cpu_by_thread())
         if used is None:
             return None, "this system does not tell CPU time by thread"
-        return verdict(used <= self._told, f"{used} threads did the work, it was told {self._told}")
+        said = f"{used} threads did the work, it was told {self._told}"
+        declared = getattr(self.backend, "gaps", {}).get("threads_as_told")
+        if used > self._told and declared is not None:
+            return None, f"{said}: {declared}"
+        return verdict(used <= self._told, said)
 
     def _version(self) -> Finding:
         told = self.backend.probe()
