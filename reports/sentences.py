@@ -189,12 +189,14 @@ def _all_undecided(group: Sequence[Found]) -> str:
 
 
 def _rivals(ranking: Ranking, names: dict[str, str]) -> str:
-    return _and(
-        [
-            f"{_times(lead)} that of {names[lead.base.case.key]}, {_value(lead.base, ranking)}"
-            for lead in ranking.rivals
-        ]
-    )
+    """The nearest ones, and how many more there are where they are many."""
+    told = [
+        f"{_times(lead)} that of {names[lead.base.case.key]}, {_value(lead.base, ranking)}"
+        for lead in ranking.rivals
+    ]
+    if len(told) > _NAMED + 1:
+        told[_NAMED:] = [f"so on for {len(told) - _NAMED} more"]
+    return _and(told)
 
 
 def _against(

@@ -89,6 +89,13 @@ def test_a_ratio_that_may_be_one_can_t_be_told():
     assert "has the highest" not in said.text.removeprefix("which has the highest")
 
 
+def test_of_many_that_are_as_close_the_nearest_are_told_and_the_rest_counted():
+    said = _say(*(_case(f"e{n}", [20 - n, 35 - n, 22 - n]) for n in range(7)))
+    assert said.lead == "Can't tell" and "e0, " in said.text
+    assert all(f"that of e{n}, " in said.text for n in (1, 2, 3))
+    assert "so on for 3 more" in said.text and "e4" not in said.text
+
+
 def test_the_sentence_says_what_the_comparison_says():
     """Intervals that overlap a little forbid nothing: the ratio's own interval decides."""
     fast, slow = _case("a", [30.0, 31.0, 32.0]), _case("b", [27.0, 28.0, 29.0])
