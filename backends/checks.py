@@ -10,8 +10,10 @@ from backends.api import GenerationFailed, LoadOptions, Unsupported
 
 KEY_NAME = re.compile(r"BAKEOFF_API_KEY[A-Z0-9_]*")
 """A scenario may come from anyone: it must not be able to send some other secret somewhere."""
-_KEY = re.compile(r"[!-~]{8,}")
-"""What a header takes as it is, and long enough not to be a word of some text by chance."""
+KEY_LENGTH = 8
+"""Characters of a key at least: a shorter one may be a word of some text by chance."""
+_KEY = re.compile(rf"[!-~]{{{KEY_LENGTH},}}")
+"""What a header takes as it is."""
 
 
 def options(
@@ -65,7 +67,7 @@ def key(variable: str) -> str:
         raise Unsupported(f"the environment variable {variable} is not set", f"export {variable}=…")
     if not _KEY.fullmatch(found):
         raise Unsupported(
-            f"the environment variable {variable} holds no key: expected at least 8 characters, "
+            f"the environment variable {variable} holds no key: expected at least {KEY_LENGTH} characters, "
             "ASCII and printable, no space or end of a line among them"
         )
     return found

@@ -54,7 +54,7 @@ class ExecuTorch:
         "claims": "never: the runtime neither counts nor times what it runs",
         "renders_chat": "never: the runtime formats no chat, applications do it themselves",
         "scores_top": "notimpl: `logits` gives the whole distribution",
-        "threads_as_told": "never: attention is multiplied by MKL, whose threads take turns with the pool's",
+        "threads_as_told": "never: attention is multiplied by MKL, which has threads beside the pool's",
     }
 
     def __init__(self) -> None:

@@ -56,7 +56,9 @@ def _key(job: Mapping[str, Any]) -> str:
     """The key that this engine was given, which belongs into no record and no log. Without a line's
     end at its own: an error that quotes it may write it otherwise."""
     options = job.get("options") or {}
-    return os.environ.get(str((options.get("extra") or {}).get("api_key_env", "")), "").strip()
+    found = os.environ.get(str((options.get("extra") or {}).get("api_key_env", "")), "").strip()
+    # A shorter one is refused, and would be cut out of the words that say so.
+    return found if len(found) >= checks.KEY_LENGTH else ""
 
 
 def _work(job: Mapping[str, Any], channel: Channel) -> None:

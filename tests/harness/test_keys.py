@@ -10,6 +10,7 @@ import pytest
 
 from harness import supervisor
 from harness.places import ROOT
+from harness.worker import main
 
 KEY = "sk-sesame-77"
 LEAKY = """
@@ -56,3 +57,12 @@ def test_a_key_that_an_adapter_quotes_is_in_no_reason_and_in_no_log(
     assert "sesame" not in str(outcome.messages) + (tmp_path / "log").read_text()
     if error == "ValueError":
         assert "Traceback" in outcome.log_tail
+
+
+def test_a_key_that_is_too_short_does_not_garble_the_words_that_refuse_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = {"options": {"extra": {"api_key_env": "BAKEOFF_API_KEY"}}}
+    for told, kept in (("e", ""), (KEY, KEY)):
+        monkeypatch.setenv("BAKEOFF_API_KEY", told)
+        assert main._key(job) == kept
